@@ -1,0 +1,170 @@
+"""Errors of the domain: what went wrong, with typed fields and no transport words.
+
+    TelemetryError
+    ├── InvalidInput
+    │   ├── InvalidField          a field of a request, by path
+    │   ├── InvalidFilter         with the position in the filter text
+    │   ├── InvalidPageToken
+    │   ├── InvalidTimeRange
+    │   ├── Undecodable           bytes that are not the message they should be
+    │   ├── BatchRefused          a unary request's batch, with the refusal
+    │   └── TooLarge
+    ├── NotFound
+    ├── NotImplementedYet
+    ├── HelloRequired             a batch before the hello, or a second hello
+    ├── SequenceGap
+    ├── RequestIdReused           a request_id that came with other content before
+    ├── Passing                   may pass: retry after `retry_after_seconds`
+    │   ├── Overloaded
+    │   ├── Draining
+    │   └── DatabaseUnavailable
+    ├── QueryTooExpensive
+    ├── CommitTokenNotReached
+    └── StartupError              one sentence for the operator, exit code 1
+
+`transport/status.py` has the one table that gives each a gRPC status and an ErrorReason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TelemetryError(Exception):
+    """Root of all errors a caller may see. `str(error)` is a sentence meant for the caller."""
+
+
+class InvalidInput(TelemetryError):
+    """The request cannot succeed as it stands; sending it again changes nothing."""
+
+
+class InvalidField(InvalidInput):
+    """A field has a value that is not allowed.
+
+    Args:
+        field: Path of the field as the contract spells it, such as `time_range.start_time`.
+        description: What is wrong and what would be right, as a sentence.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        self.field = field
+        self.description = description
+        super().__init__(f"{field}: {description}")
+
+
+class InvalidFilter(InvalidInput):
+    """A filter does not parse or names what it may not.
+
+    Args:
+        position: Offset in characters, from 0, where the trouble starts.
+        description: What is wrong and what was expected, as a sentence.
+    """
+
+    def __init__(self, position: int, description: str) -> None:
+        self.position = position
+        self.description = description
+        super().__init__(f"filter, position {position}: {description}")
+
+
+class InvalidPageToken(InvalidInput):
+    """A page token is damaged, or belongs to a request with other arguments."""
+
+
+class InvalidTimeRange(InvalidInput):
+    """A time range is missing, half given or reversed."""
+
+
+class Undecodable(InvalidInput):
+    """The bytes of a request are not the protobuf message of its method."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldText:
+    """A name and a text of an error's metadata."""
+
+    name: str
+    text: str
+
+
+class BatchRefused(InvalidInput):
+    """A unary ingest request was refused as a whole; nothing of it is stored.
+
+    Args:
+        reason: The refusal's enum word, such as `too_many_records`.
+        description: What is wrong, as a sentence.
+    """
+
+    def __init__(self, reason: str, description: str) -> None:
+        self.reason = reason
+        super().__init__(description)
+
+
+class TooLarge(InvalidInput):
+    """A request is larger than any setting of the server allows."""
+
+
+class NotFound(TelemetryError):
+    """The thing asked for does not exist."""
+
+
+class NotImplementedYet(TelemetryError):
+    """The contract has this method or option, this version of the server does not."""
+
+
+class HelloRequired(TelemetryError):
+    """The first message of a stream must be its only hello."""
+
+
+class SequenceGap(TelemetryError):
+    """A batch number is not the one that had to come.
+
+    Args:
+        expected: The number that would be accepted.
+        got: The number that came.
+    """
+
+    def __init__(self, expected: int, got: int) -> None:
+        self.expected = expected
+        self.got = got
+        super().__init__(f"batch {got} came where {expected} was expected")
+
+
+class RequestIdReused(TelemetryError):
+    """A request_id was used before with other content."""
+
+
+class Passing(TelemetryError):
+    """Trouble that may pass; nothing was stored.
+
+    Args:
+        sentence: What is the matter.
+        retry_after_seconds: When a retry is worth it, as a hint.
+    """
+
+    def __init__(self, sentence: str, retry_after_seconds: float) -> None:
+        self.retry_after_seconds = retry_after_seconds
+        super().__init__(sentence)
+
+
+class Overloaded(Passing):
+    """The server's buffers are full."""
+
+
+class Draining(Passing):
+    """The server is shutting down."""
+
+
+class DatabaseUnavailable(Passing):
+    """The database does not answer, or answers that it cannot work now."""
+
+
+class QueryTooExpensive(TelemetryError):
+    """A query ran past its time or row budget; there is no partial answer."""
+
+
+class CommitTokenNotReached(TelemetryError):
+    """A read asked for a commit that is not visible where it reads."""
+
+
+class StartupError(TelemetryError):
+    """The server cannot start; the sentence says why and what to do. Exit code 1."""

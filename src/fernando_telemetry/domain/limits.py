@@ -1,0 +1,86 @@
+"""Every limit on records, batches and queries, in one table.
+
+`LIMITS` is rendered to docs/limits.md (tests/contract holds the two together). Bytes are bytes
+of UTF-8, never characters: PostgreSQL's B-tree takes 2,704 bytes of a row, and a longer key
+would pass the lean hot partition and then keep it from ever being sealed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+INDEXED_TEXT_BYTES: Final = 256
+OTHER_TEXT_BYTES: Final = 8 * 1024
+LABEL_KEY_BYTES: Final = 64
+LABEL_VALUE_BYTES: Final = 256
+EVENT_TAG_BYTES: Final = 256
+PAYLOAD_BYTES: Final = 256 * 1024
+PAYLOAD_DEPTH: Final = 64
+LABELS_PER_RECORD: Final = 64
+TAGS_PER_RECORD: Final = 64
+SPAN_EVENTS: Final = 128
+SPAN_LINKS: Final = 128
+DISTRIBUTION_BUCKETS: Final = 160
+RECORD_BYTES: Final = 512 * 1024
+BATCH_BYTES: Final = 8 * 1024 * 1024
+BATCH_RECORDS: Final = 100_000
+MESSAGE_BYTES: Final = 16 * 1024 * 1024
+IN_FLIGHT_BATCHES: Final = 16
+VERDICTS_PER_ACK: Final = 100
+DURATION_MS: Final = 1e12
+FUTURE_SECONDS: Final = 86_400
+PERIOD_END_FUTURE_DAYS: Final = 400
+PARTITION_HORIZON_DAYS: Final = 400
+
+PAGE_SIZE_DEFAULT: Final = 100
+PAGE_SIZE_MAXIMUM: Final = 1_000
+PAGE_BYTES: Final = 2 * 1024 * 1024
+FILTER_BYTES: Final = 8 * 1024
+FILTER_TERMS: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One row of the published table: what, how much, and what happens above it."""
+
+    what: str
+    amount: str
+    above: str
+
+
+LIMITS: Final = (
+    Limit(
+        "indexed text (names, categories, ids, sources, versions of an event)",
+        "256 bytes",
+        "record rejected: text_too_long",
+    ),
+    Limit("other text (user agent, URL, error message)", "8 KiB", "record rejected: text_too_long"),
+    Limit("label and dimension keys", "64 bytes", "record rejected: text_too_long"),
+    Limit("label and dimension values", "256 bytes", "record rejected: text_too_long"),
+    Limit("an event's tag", "256 bytes", "record rejected: text_too_long"),
+    Limit("a span's tag or attribute value", "8 KiB", "record rejected: text_too_long"),
+    Limit("event_data", "256 KiB", "record rejected: text_too_long"),
+    Limit("depth of event_data", "64", "record rejected: json_too_deep"),
+    Limit("labels, dimensions or tags of a record", "64", "record rejected: too_many_labels"),
+    Limit("events of a span, links of a span", "128 each", "record rejected: too_many_items"),
+    Limit("buckets of a distribution", "160", "record rejected: too_many_items"),
+    Limit("a duration", "0 to 1e12 ms", "record rejected: value_out_of_range"),
+    Limit("a record", "512 KiB", "record rejected: record_too_large"),
+    Limit("a batch", "8 MiB", "batch refused: too_many_bytes"),
+    Limit("records of a batch", "100,000", "batch refused: too_many_records"),
+    Limit("a gRPC message", "16 MiB", "call ended: RESOURCE_EXHAUSTED by gRPC itself"),
+    Limit("batches in flight on a stream", "16", "the stream is not read until one is acknowledged"),
+    Limit("verdicts in an ack", "100", "the counts go on, verdicts_truncated is set"),
+    Limit(
+        "age of a record",
+        "the retention of its kind (events 90, metrics 180, spans 30 days)",
+        "record rejected: time_too_old",
+    ),
+    Limit("time ahead of the server's clock", "1 day", "record rejected: time_in_future"),
+    Limit("period_end ahead of the server's clock", "400 days", "record rejected: time_in_future"),
+    Limit("page_size", "1,000", "coerced to it; below 0: INVALID_FIELD"),
+    Limit("a page", "2 MiB", "the page ends early with a next_page_token"),
+    Limit("a filter", "8 KiB, 64 comparisons", "INVALID_FILTER"),
+    Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
+)
