@@ -27,8 +27,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 
 class TelemetryError(Exception):
     """Root of all errors a caller may see. `str(error)` is a sentence meant for the caller."""
@@ -76,14 +74,6 @@ class InvalidTimeRange(InvalidInput):
 
 class Undecodable(InvalidInput):
     """The bytes of a request are not the protobuf message of its method."""
-
-
-@dataclass(frozen=True, slots=True)
-class FieldText:
-    """A name and a text of an error's metadata."""
-
-    name: str
-    text: str
 
 
 class BatchRefused(InvalidInput):

@@ -70,7 +70,9 @@ LIMITS: Final = (
     Limit("a batch", "8 MiB", "batch refused: too_many_bytes"),
     Limit("records of a batch", "100,000", "batch refused: too_many_records"),
     Limit("a gRPC message", "16 MiB", "call ended: RESOURCE_EXHAUSTED by gRPC itself"),
-    Limit("batches in flight on a stream", "16", "the stream is not read until one is acknowledged"),
+    Limit(
+        "batches in flight on a stream", "16", "the stream is not read until one is acknowledged"
+    ),
     Limit("verdicts in an ack", "100", "the counts go on, verdicts_truncated is set"),
     Limit(
         "age of a record",
