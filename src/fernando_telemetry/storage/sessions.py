@@ -1,0 +1,148 @@
+"""Database sessions: how every connection of the server is opened.
+
+Each session sets synchronous_commit = on (a role or database default of off would turn acks into
+lies), TimeZone = UTC and its time-outs. Driver errors stop in this package: `translated()` turns
+them into errors of the domain.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+
+from fernando_telemetry.domain.errors import DatabaseUnavailable, QueryTooExpensive
+
+Connection = asyncpg.Connection[asyncpg.Record]
+
+# SQLSTATEs of trouble that may pass: connection (08), operator intervention (57), resources (53,
+# the full disk included), and what concurrency brings (40). 25006: read-only after a failover.
+PASSING_CLASSES = ("08", "53", "57")
+PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
+
+
+def is_passing(error: BaseException) -> bool:
+    """Tell whether the same work may succeed later, on this or another connection."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state[:2] in PASSING_CLASSES or state in PASSING_STATES
+    # After a killed COPY asyncpg may raise InternalClientError, none of its documented errors.
+    return isinstance(
+        error,
+        OSError | TimeoutError | asyncpg.InterfaceError | asyncpg.InternalClientError,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SessionSettings:
+    """What every session of one DSN sets; times in seconds."""
+
+    dsn: str
+    application_name: str
+    connect_timeout_seconds: float
+    command_timeout_seconds: float
+    lock_timeout_seconds: float
+    statement_timeout_seconds: float
+
+    def server_settings(self) -> dict[str, str]:
+        """Give the session's parameters in PostgreSQL's words."""
+        return {
+            "application_name": self.application_name,
+            "synchronous_commit": "on",
+            "TimeZone": "UTC",
+            "lock_timeout": f"{int(self.lock_timeout_seconds * 1000)}ms",
+            "statement_timeout": f"{int(self.statement_timeout_seconds * 1000)}ms",
+            "idle_in_transaction_session_timeout": "60000ms",
+            # A cached generic plan would ignore what a session sets for one query.
+            "plan_cache_mode": "force_custom_plan",
+            "jit": "off",
+        }
+
+
+async def connect(settings: SessionSettings) -> Connection:
+    """Open one session.
+
+    Raises:
+        DatabaseUnavailable: Nothing answers, or it refuses.
+    """
+    with translated():
+        return await asyncpg.connect(
+            settings.dsn,
+            timeout=settings.connect_timeout_seconds,
+            command_timeout=settings.command_timeout_seconds,
+            server_settings=settings.server_settings(),
+        )
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the driver's errors into the domain's.
+
+    Raises:
+        QueryTooExpensive: The statement's time-out struck.
+        DatabaseUnavailable: Any other trouble that may pass.
+    """
+    try:
+        yield
+    except asyncpg.QueryCanceledError as error:
+        raise QueryTooExpensive("The query ran past its time-out.") from error
+    except Exception as error:
+        if is_passing(error):
+            raise DatabaseUnavailable(
+                "The database does not answer.", retry_after_seconds=1.0
+            ) from error
+        raise
+
+
+class ReaderPool:
+    """Sessions for queries, opened on demand; a caller waits while all are in use.
+
+    Args:
+        settings: How each session is opened.
+        size: Greatest number of sessions at once.
+    """
+
+    def __init__(self, settings: SessionSettings, size: int) -> None:
+        self._settings = settings
+        self._size = size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._opening = asyncio.Lock()
+
+    async def _opened(self) -> asyncpg.Pool[asyncpg.Record]:
+        async with self._opening:
+            if self._pool is None:
+                settings = self._settings
+                self._pool = await asyncpg.create_pool(
+                    settings.dsn,
+                    min_size=0,
+                    max_size=self._size,
+                    timeout=settings.connect_timeout_seconds,
+                    command_timeout=settings.command_timeout_seconds,
+                    server_settings=settings.server_settings(),
+                )
+            return self._pool
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
+        """Lend a session inside one read-only repeatable-read transaction.
+
+        Raises:
+            DatabaseUnavailable: No session within the connect time-out, or it was lost.
+            QueryTooExpensive: A statement ran past the session's time-out.
+        """
+        with translated():
+            pool = await self._opened()
+            async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
+                connection: Any = lent
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    yield connection
+
+    async def close(self) -> None:
+        """Close all sessions; running queries are cancelled."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None

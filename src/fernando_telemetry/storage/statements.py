@@ -1,0 +1,52 @@
+"""Loads the named statements of `storage/sql/*.sql`.
+
+A file holds blocks: a line `-- name: take_lane`, a purpose line, one line per parameter such as
+`-- $1 lane int4`, then the statement. A test prepares every one of them against the migrated
+schema, so a statement that does not fit the schema never ships.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from types import SimpleNamespace
+from typing import Any
+
+
+def parse(text: str) -> dict[str, str]:
+    """Split a file's text into its statements, by name.
+
+    Raises:
+        ValueError: Two blocks share a name, or text stands before the first block.
+    """
+    statements: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line.startswith("-- name:"):
+            name = line.removeprefix("-- name:").strip()
+            if name in statements:
+                raise ValueError(f"statement {name} is there twice")
+            statements[name] = ""
+        elif name:
+            statements[name] += line + "\n"
+        elif line.strip() and not line.startswith("--"):
+            raise ValueError(f"text before the first name: {line}")
+    return statements
+
+
+@cache
+def load(stem: str) -> Any:
+    """Give the statements of `sql/<stem>.sql` as attributes of one object."""
+    text = (files(__package__) / "sql" / f"{stem}.sql").read_text(encoding="utf-8")
+    return SimpleNamespace(**parse(text))
+
+
+def every_statement() -> dict[str, str]:
+    """Give all statements of all files, as `stem.name`, for the test that prepares them."""
+    found: dict[str, str] = {}
+    for path in sorted((files(__package__) / "sql").iterdir(), key=lambda entry: entry.name):
+        if path.name.endswith(".sql"):
+            stem = path.name.removesuffix(".sql")
+            statements = parse(path.read_text(encoding="utf-8"))
+            found |= {f"{stem}.{name}": text for name, text in statements.items()}
+    return found
