@@ -11,6 +11,8 @@ never conflicts, so an upsert would double.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     ARRAY,
     BigInteger,
@@ -66,15 +68,15 @@ impact_level = _enum("impact_level", vocabulary.IMPACT_LEVELS)
 Time = DateTime(timezone=True)
 
 
-def _required(name: str, kind: object) -> Column[object]:
-    return Column(name, kind, nullable=False)  # type: ignore[call-overload, no-any-return]
+def _required(name: str, kind: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False)
 
 
-def _shard() -> Column[object]:
+def _shard() -> Column[Any]:
     return _required("shard", SmallInteger)
 
 
-def _flush_id() -> Column[object]:
+def _flush_id() -> Column[Any]:
     return _required("flush_id", BigInteger)
 
 
@@ -255,7 +257,7 @@ lanes = Table(
 )
 
 
-def _extent(kind: str) -> list[Column[object]]:
+def _extent(kind: str) -> list[Column[Any]]:
     return [
         Column(f"{kind}_count", Integer, nullable=False, server_default=text("0")),
         Column(f"{kind}_min_time", Time),
@@ -280,7 +282,7 @@ flushes = Table(
 )
 
 
-def _producer_key() -> list[Column[object]]:
+def _producer_key() -> list[Column[Any]]:
     return [
         Column("shard", SmallInteger, primary_key=True, autoincrement=False),
         Column("license_id", Text, primary_key=True),
@@ -313,7 +315,7 @@ progress = Table(
 )
 
 
-def _mark() -> list[Column[object]]:
+def _mark() -> list[Column[Any]]:
     return [
         Column("digest", LargeBinary),
         _required("accepted_count", Integer),

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable, QueryTooExpensive
 
-Connection = asyncpg.Connection[asyncpg.Record]
+if TYPE_CHECKING:
+    Connection = asyncpg.Connection[asyncpg.Record]
+else:  # the stubs make it generic, the driver itself does not
+    Connection = asyncpg.Connection
 
 # SQLSTATEs of trouble that may pass: connection (08), operator intervention (57), resources (53,
 # the full disk included), and what concurrency brings (40). 25006: read-only after a failover.
@@ -98,8 +101,8 @@ def translated() -> Iterator[None]:
         raise
 
 
-class ReaderPool:
-    """Sessions for queries, opened on demand; a caller waits while all are in use.
+class SessionPool:
+    """Sessions of one DSN, opened on demand; a caller waits while all are in use.
 
     Args:
         settings: How each session is opened.
@@ -127,22 +130,41 @@ class ReaderPool:
             return self._pool
 
     @asynccontextmanager
-    async def snapshot(self) -> AsyncIterator[Connection]:
+    async def _transaction(self, **options: Any) -> AsyncIterator[Connection]:
+        with translated():
+            pool = await self._opened()
+            async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
+                connection: Any = lent
+                async with connection.transaction(**options):
+                    yield connection
+
+    async def close(self) -> None:
+        """Close all sessions; running statements are cancelled."""
+        if self._pool is not None:
+            self._pool.terminate()
+            self._pool = None
+
+
+class ReaderPool(SessionPool):
+    """Sessions for queries, on the read DSN."""
+
+    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a session inside one read-only repeatable-read transaction.
 
         Raises:
             DatabaseUnavailable: No session within the connect time-out, or it was lost.
             QueryTooExpensive: A statement ran past the session's time-out.
         """
-        with translated():
-            pool = await self._opened()
-            async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
-                connection: Any = lent
-                async with connection.transaction(isolation="repeatable_read", readonly=True):
-                    yield connection
+        return self._transaction(isolation="repeatable_read", readonly=True)
 
-    async def close(self) -> None:
-        """Close all sessions; running queries are cancelled."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+
+class ControlPool(SessionPool):
+    """Sessions on the control DSN: lanes, series, partitions, advisory locks, NOTIFY."""
+
+    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+        """Lend a session inside one read-committed transaction.
+
+        Raises:
+            DatabaseUnavailable: No session within the connect time-out, or it was lost.
+        """
+        return self._transaction()

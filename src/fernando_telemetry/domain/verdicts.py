@@ -1,0 +1,69 @@
+"""What an ack says of a record: a verdict with its reason, and where the trouble lies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fernando_telemetry.domain.limits import VERDICTS_PER_ACK
+
+RecordKind = Literal["event", "system_metric", "business_metric", "span", "metric_columns"]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A record that was rejected, or stored with a change.
+
+    Attributes:
+        kind: List of the batch the record stands in.
+        index: Its place in that list, from 0 (for columns: the sample's).
+        reason: Word of VerdictReason, such as `text_too_long`.
+        field_path: Field in the contract's words, such as `labels.region`.
+        detail: A sentence with the limit or what was expected; never the record's content.
+        kept: True where the record was stored, adjusted.
+    """
+
+    kind: RecordKind
+    index: int
+    reason: str
+    field_path: str
+    detail: str
+    kept: bool = False
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of one batch and its first verdicts (100 at most)."""
+
+    accepted: int = 0
+    rejected: int = 0
+    adjusted: int = 0
+    verdicts: list[Verdict] = field(default_factory=list)
+    truncated: bool = False
+
+    def add(self, verdict: Verdict) -> None:
+        """Note a verdict; rejected or adjusted is counted, also past the hundredth."""
+        if verdict.kept:
+            self.adjusted += 1
+        else:
+            self.rejected += 1
+        if len(self.verdicts) < VERDICTS_PER_ACK:
+            self.verdicts.append(verdict)
+        else:
+            self.truncated = True
+
+
+class Rejection(Exception):
+    """Raised by a check: this record cannot be stored.
+
+    Args:
+        reason: Word of VerdictReason.
+        field_path: Field in the contract's words.
+        detail: A sentence for the sender.
+    """
+
+    def __init__(self, reason: str, field_path: str, detail: str) -> None:
+        self.reason = reason
+        self.field_path = field_path
+        self.detail = detail
+        super().__init__(f"{field_path}: {reason}: {detail}")

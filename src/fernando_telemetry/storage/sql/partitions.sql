@@ -1,0 +1,17 @@
+-- name: lock
+-- Lets one session at a time look for missing partitions and make them; ends with the transaction.
+SELECT pg_advisory_xact_lock(1179603533, 2);
+
+-- name: installed_at
+-- When this database was set up: the floor of daily partitions counts from here.
+SELECT installed_at FROM installation;
+
+-- name: existing
+-- Partitions of the named tables with their bounds as PostgreSQL prints them.
+-- $1 tables text[]
+SELECT p.relname::text AS parent, pg_get_expr(c.relpartbound, c.oid) AS bounds
+FROM pg_inherits i
+JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_class c ON c.oid = i.inhrelid
+WHERE p.relname = ANY ($1::text[]) AND p.relnamespace = current_schema()::regnamespace
+    AND c.relpartbound IS NOT NULL;
