@@ -29,22 +29,35 @@ class _ApiKeyScope:
 class _ApiKeyScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ApiKeyScope.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     API_KEY_SCOPE_UNSPECIFIED: _ApiKeyScope.ValueType  # 0
+    """Not set."""
     API_KEY_SCOPE_INGEST: _ApiKeyScope.ValueType  # 1
+    """Sending records."""
     API_KEY_SCOPE_READ: _ApiKeyScope.ValueType  # 2
+    """Reading records and summaries."""
     API_KEY_SCOPE_ALERTS: _ApiKeyScope.ValueType  # 3
+    """Reading and changing rules, alerts, silences and channels."""
     API_KEY_SCOPE_ADMIN: _ApiKeyScope.ValueType  # 4
+    """Everything else."""
 
-class ApiKeyScope(_ApiKeyScope, metaclass=_ApiKeyScopeEnumTypeWrapper): ...
+class ApiKeyScope(_ApiKeyScope, metaclass=_ApiKeyScopeEnumTypeWrapper):
+    """What an API key may be used for."""
 
 API_KEY_SCOPE_UNSPECIFIED: ApiKeyScope.ValueType  # 0
+"""Not set."""
 API_KEY_SCOPE_INGEST: ApiKeyScope.ValueType  # 1
+"""Sending records."""
 API_KEY_SCOPE_READ: ApiKeyScope.ValueType  # 2
+"""Reading records and summaries."""
 API_KEY_SCOPE_ALERTS: ApiKeyScope.ValueType  # 3
+"""Reading and changing rules, alerts, silences and channels."""
 API_KEY_SCOPE_ADMIN: ApiKeyScope.ValueType  # 4
+"""Everything else."""
 Global___ApiKeyScope: _TypeAlias = ApiKeyScope  # noqa: Y015
 
 @_typing.final
 class GetServerInfoRequest(_message.Message):
+    """Asks for the server's info."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -60,6 +73,8 @@ Global___GetServerInfoRequest: _TypeAlias = GetServerInfoRequest  # noqa: Y015
 
 @_typing.final
 class GetServerInfoResponse(_message.Message):
+    """What the server is and how it is."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSION_FIELD_NUMBER: _builtins.int
@@ -74,18 +89,37 @@ class GetServerInfoResponse(_message.Message):
     DATABASE_BYTES_FIELD_NUMBER: _builtins.int
     LAST_PROBLEM_FIELD_NUMBER: _builtins.int
     version: _builtins.str
+    """Output only. Version of the program, such as `0.1.0`."""
     contract_revision: _builtins.int
+    """Output only. Revision of the contract the server knows; it rises with every addition."""
     postgresql_version: _builtins.str
+    """Output only. Version of the database, such as `18.1`."""
     columnar_ingest: _builtins.bool
+    """Output only. The columnar write path is in use; false: the plain one, which stores the same
+    rows.
+    """
     open_streams: _builtins.int
+    """Output only. Ingest streams open on this process."""
     queued_bytes: _builtins.int
+    """Output only. Bytes of batches admitted and not yet committed on this process."""
     unsealed_partitions: _builtins.int
+    """Output only. Partitions whose time has passed and which still lack their final indexes. Not
+    implemented yet: 0.
+    """
     database_bytes: _builtins.int
+    """Output only. Size of the database, in bytes."""
     last_problem: _builtins.str
+    """Output only. The last thing an operator should know about, as a sentence for people, such as a
+    database that was away. Empty: none since the start.
+    """
     @_builtins.property
-    def limits(self) -> _ingest_service_pb2.IngestLimits: ...
+    def limits(self) -> _ingest_service_pb2.IngestLimits:
+        """Output only. What one stream would be granted now."""
+
     @_builtins.property
-    def started_at(self) -> _timestamp_pb2.Timestamp: ...
+    def started_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When this process began to serve."""
+
     def __init__(
         self,
         *,
@@ -111,14 +145,19 @@ Global___GetServerInfoResponse: _TypeAlias = GetServerInfoResponse  # noqa: Y015
 
 @_typing.final
 class RetentionPolicy(_message.Message):
+    """How long one kind of records is kept."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
     LICENSE_ID_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
+    """The kind of records."""
     license_id: _builtins.str
+    """The licence it is for. Empty: everybody without one of their own."""
     days: _builtins.int
+    """Days a record is kept, by its time. 0: for ever."""
     def __init__(
         self,
         *,
@@ -136,12 +175,20 @@ Global___RetentionPolicy: _TypeAlias = RetentionPolicy  # noqa: Y015
 
 @_typing.final
 class ListRetentionPoliciesRequest(_message.Message):
+    """Asks for the policies."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     def __init__(
         self,
         *,
@@ -158,13 +205,20 @@ Global___ListRetentionPoliciesRequest: _TypeAlias = ListRetentionPoliciesRequest
 
 @_typing.final
 class ListRetentionPoliciesResponse(_message.Message):
+    """One page of policies."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetentionPolicy]: ...
+    def policies(self) -> _containers.RepeatedCompositeFieldContainer[Global___RetentionPolicy]:
+        """Output only. The policies."""
+
     def __init__(
         self,
         *,
@@ -181,13 +235,18 @@ Global___ListRetentionPoliciesResponse: _TypeAlias = ListRetentionPoliciesRespon
 
 @_typing.final
 class SetRetentionPolicyRequest(_message.Message):
+    """Sets or removes one policy."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
     remove: _builtins.bool
+    """Remove the policy of this kind and licence, so that the general one holds. Default false."""
     @_builtins.property
-    def policy(self) -> Global___RetentionPolicy: ...
+    def policy(self) -> Global___RetentionPolicy:
+        """Required. The policy; kind and licence say which one it replaces."""
+
     def __init__(
         self,
         *,
@@ -204,11 +263,15 @@ Global___SetRetentionPolicyRequest: _TypeAlias = SetRetentionPolicyRequest  # no
 
 @_typing.final
 class SetRetentionPolicyResponse(_message.Message):
+    """What holds now."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def policy(self) -> Global___RetentionPolicy: ...
+    def policy(self) -> Global___RetentionPolicy:
+        """Output only. The policy that holds now."""
+
     def __init__(
         self,
         *,
@@ -224,10 +287,13 @@ Global___SetRetentionPolicyResponse: _TypeAlias = SetRetentionPolicyResponse  # 
 
 @_typing.final
 class CleanUpTelemetryRequest(_message.Message):
+    """Asks for a clean-up."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DRY_RUN_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
+    """Say what would be dropped, but drop nothing. Default false."""
     def __init__(
         self,
         *,
@@ -243,6 +309,8 @@ Global___CleanUpTelemetryRequest: _TypeAlias = CleanUpTelemetryRequest  # noqa: 
 
 @_typing.final
 class CleanUpResult(_message.Message):
+    """What a clean-up took of one kind and licence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
@@ -251,11 +319,17 @@ class CleanUpResult(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     OLDER_THAN_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
+    """Output only. The kind of records."""
     license_id: _builtins.str
+    """Output only. The licence; empty: everybody."""
     partitions: _builtins.int
+    """Output only. Partitions dropped whole."""
     rows: _builtins.int
+    """Output only. Rows deleted one by one."""
     @_builtins.property
-    def older_than(self) -> _timestamp_pb2.Timestamp: ...
+    def older_than(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Records older than this are gone."""
+
     def __init__(
         self,
         *,
@@ -275,11 +349,15 @@ Global___CleanUpResult: _TypeAlias = CleanUpResult  # noqa: Y015
 
 @_typing.final
 class CleanUpTelemetryResponse(_message.Message):
+    """What a clean-up took."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CleanUpResult]: ...
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CleanUpResult]:
+        """Output only. One entry per kind and licence."""
+
     def __init__(
         self,
         *,
@@ -295,6 +373,8 @@ Global___CleanUpTelemetryResponse: _TypeAlias = CleanUpTelemetryResponse  # noqa
 
 @_typing.final
 class RejectedRecord(_message.Message):
+    """A record that was rejected and kept."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REJECTED_ID_FIELD_NUMBER: _builtins.int
@@ -305,14 +385,23 @@ class RejectedRecord(_message.Message):
     REJECTED_AT_FIELD_NUMBER: _builtins.int
     LICENSE_ID_FIELD_NUMBER: _builtins.int
     rejected_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     producer_id: _builtins.str
+    """Output only. Who sent it."""
     sequence: _builtins.int
+    """Output only. Number of its batch; 0 for a unary call."""
     record: _builtins.bytes
+    """Output only. Its bytes: the protobuf message of its kind."""
     license_id: _builtins.str
+    """Output only. Its licence."""
     @_builtins.property
-    def verdict(self) -> _ingest_service_pb2.RecordVerdict: ...
+    def verdict(self) -> _ingest_service_pb2.RecordVerdict:
+        """Output only. What was wrong with it."""
+
     @_builtins.property
-    def rejected_at(self) -> _timestamp_pb2.Timestamp: ...
+    def rejected_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was rejected."""
+
     def __init__(
         self,
         *,
@@ -334,6 +423,8 @@ Global___RejectedRecord: _TypeAlias = RejectedRecord  # noqa: Y015
 
 @_typing.final
 class ListRejectedRecordsRequest(_message.Message):
+    """Asks for rejected records."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -341,10 +432,19 @@ class ListRejectedRecordsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over the fields of RejectedRecord and its verdict. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `rejected_at`."""
+
     def __init__(
         self,
         *,
@@ -363,13 +463,20 @@ Global___ListRejectedRecordsRequest: _TypeAlias = ListRejectedRecordsRequest  # 
 
 @_typing.final
 class ListRejectedRecordsResponse(_message.Message):
+    """One page of rejected records."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REJECTED_RECORDS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def rejected_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedRecord]: ...
+    def rejected_records(self) -> _containers.RepeatedCompositeFieldContainer[Global___RejectedRecord]:
+        """Output only. The records, newest first."""
+
     def __init__(
         self,
         *,
@@ -386,15 +493,21 @@ Global___ListRejectedRecordsResponse: _TypeAlias = ListRejectedRecordsResponse  
 
 @_typing.final
 class ReplayRejectedRecordsRequest(_message.Message):
+    """Asks for a replay."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     DRY_RUN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter as in ListRejectedRecords. Empty: all."""
     dry_run: _builtins.bool
+    """Judge the records, but store nothing. Default false."""
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `rejected_at`."""
+
     def __init__(
         self,
         *,
@@ -412,12 +525,16 @@ Global___ReplayRejectedRecordsRequest: _TypeAlias = ReplayRejectedRecordsRequest
 
 @_typing.final
 class ReplayRejectedRecordsResponse(_message.Message):
+    """What became of a replay."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REPLAYED_COUNT_FIELD_NUMBER: _builtins.int
     STILL_REJECTED_COUNT_FIELD_NUMBER: _builtins.int
     replayed_count: _builtins.int
+    """Output only. Records stored, and no longer kept as rejected."""
     still_rejected_count: _builtins.int
+    """Output only. Records rejected again, and still kept."""
     def __init__(
         self,
         *,
@@ -434,6 +551,8 @@ Global___ReplayRejectedRecordsResponse: _TypeAlias = ReplayRejectedRecordsRespon
 
 @_typing.final
 class ApiKey(_message.Message):
+    """An API key, without its secret."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
@@ -445,18 +564,31 @@ class ApiKey(_message.Message):
     REVOKED_AT_FIELD_NUMBER: _builtins.int
     LAST_USED_AT_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     display_name: _builtins.str
+    """Its name for people."""
     license_id: _builtins.str
+    """The only licence it gives access to. Empty: all."""
     @_builtins.property
-    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___ApiKeyScope.ValueType]: ...
+    def scopes(self) -> _containers.RepeatedScalarFieldContainer[Global___ApiKeyScope.ValueType]:
+        """What it may be used for."""
+
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was created."""
+
     @_builtins.property
-    def expires_at(self) -> _timestamp_pb2.Timestamp: ...
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When it ends by itself. Unset: never."""
+
     @_builtins.property
-    def revoked_at(self) -> _timestamp_pb2.Timestamp: ...
+    def revoked_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was revoked. Unset: it was not."""
+
     @_builtins.property
-    def last_used_at(self) -> _timestamp_pb2.Timestamp: ...
+    def last_used_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was last used, to the minute."""
+
     def __init__(
         self,
         *,
@@ -479,13 +611,21 @@ Global___ApiKey: _TypeAlias = ApiKey  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyRequest(_message.Message):
+    """Creates an API key."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     @_builtins.property
-    def api_key(self) -> Global___ApiKey: ...
+    def api_key(self) -> Global___ApiKey:
+        """Required. The key to create."""
+
     def __init__(
         self,
         *,
@@ -502,13 +642,18 @@ Global___CreateApiKeyRequest: _TypeAlias = CreateApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class CreateApiKeyResponse(_message.Message):
+    """The new API key."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
+    """Output only. What the caller sends to be known. Shown this once: the server keeps only a hash."""
     @_builtins.property
-    def api_key(self) -> Global___ApiKey: ...
+    def api_key(self) -> Global___ApiKey:
+        """Output only. The key."""
+
     def __init__(
         self,
         *,
@@ -525,12 +670,20 @@ Global___CreateApiKeyResponse: _TypeAlias = CreateApiKeyResponse  # noqa: Y015
 
 @_typing.final
 class ListApiKeysRequest(_message.Message):
+    """Asks for the API keys."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     def __init__(
         self,
         *,
@@ -547,13 +700,20 @@ Global___ListApiKeysRequest: _TypeAlias = ListApiKeysRequest  # noqa: Y015
 
 @_typing.final
 class ListApiKeysResponse(_message.Message):
+    """One page of API keys."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEYS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]: ...
+    def api_keys(self) -> _containers.RepeatedCompositeFieldContainer[Global___ApiKey]:
+        """Output only. The keys."""
+
     def __init__(
         self,
         *,
@@ -570,10 +730,13 @@ Global___ListApiKeysResponse: _TypeAlias = ListApiKeysResponse  # noqa: Y015
 
 @_typing.final
 class RevokeApiKeyRequest(_message.Message):
+    """Ends an API key."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KEY_ID_FIELD_NUMBER: _builtins.int
     key_id: _builtins.str
+    """Required. The key."""
     def __init__(
         self,
         *,
@@ -589,11 +752,15 @@ Global___RevokeApiKeyRequest: _TypeAlias = RevokeApiKeyRequest  # noqa: Y015
 
 @_typing.final
 class RevokeApiKeyResponse(_message.Message):
+    """The ended API key."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     API_KEY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def api_key(self) -> Global___ApiKey: ...
+    def api_key(self) -> Global___ApiKey:
+        """Output only. The key, with `revoked_at`."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AdminServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Tells about the server and administers it.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -82,58 +83,74 @@ class AdminServiceStub:
 
 
 class AdminServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Tells about the server and administers it.
+    """
 
     def GetServerInfo(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Tells what the server is and how it is. Read-only and cheap: meant for dashboards and scripts.
+        Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRetentionPolicies(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetRetentionPolicy(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CleanUpTelemetry(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListRejectedRecords(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayRejectedRecords(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateApiKey(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListApiKeys(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists API keys, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeApiKey(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends an API key at once. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -195,7 +212,8 @@ def add_AdminServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AdminService:
-    """Missing associated documentation comment in .proto file."""
+    """Tells about the server and administers it.
+    """
 
     @staticmethod
     def GetServerInfo(request,

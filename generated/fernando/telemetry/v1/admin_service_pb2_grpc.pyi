@@ -27,95 +27,164 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AdminServiceStub:
+    """Tells about the server and administers it."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]
+    """Tells what the server is and how it is. Read-only and cheap: meant for dashboards and scripts.
+    Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     ListRetentionPolicies: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRetentionPoliciesRequest, _admin_service_pb2.ListRetentionPoliciesResponse]
+    """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     SetRetentionPolicy: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetRetentionPolicyRequest, _admin_service_pb2.SetRetentionPolicyResponse]
+    """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     CleanUpTelemetry: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CleanUpTelemetryRequest, _admin_service_pb2.CleanUpTelemetryResponse]
+    """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ListRejectedRecords: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]
+    """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ReplayRejectedRecords: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayRejectedRecordsRequest, _admin_service_pb2.ReplayRejectedRecordsResponse]
+    """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
+    """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListApiKeys: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]
+    """Lists API keys, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     RevokeApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]
+    """Ends an API key at once. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
+    """Tells about the server and administers it."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetServerInfo: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.GetServerInfoRequest, _admin_service_pb2.GetServerInfoResponse]  # type: ignore[assignment]
+    """Tells what the server is and how it is. Read-only and cheap: meant for dashboards and scripts.
+    Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     ListRetentionPolicies: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRetentionPoliciesRequest, _admin_service_pb2.ListRetentionPoliciesResponse]  # type: ignore[assignment]
+    """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     SetRetentionPolicy: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetRetentionPolicyRequest, _admin_service_pb2.SetRetentionPolicyResponse]  # type: ignore[assignment]
+    """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     CleanUpTelemetry: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CleanUpTelemetryRequest, _admin_service_pb2.CleanUpTelemetryResponse]  # type: ignore[assignment]
+    """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ListRejectedRecords: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]  # type: ignore[assignment]
+    """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ReplayRejectedRecords: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayRejectedRecordsRequest, _admin_service_pb2.ReplayRejectedRecordsResponse]  # type: ignore[assignment]
+    """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
+    """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListApiKeys: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListApiKeysRequest, _admin_service_pb2.ListApiKeysResponse]  # type: ignore[assignment]
+    """Lists API keys, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     RevokeApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.RevokeApiKeyRequest, _admin_service_pb2.RevokeApiKeyResponse]  # type: ignore[assignment]
+    """Ends an API key at once. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Tells about the server and administers it."""
+
     @_abc_1.abstractmethod
     def GetServerInfo(
         self,
         request: _admin_service_pb2.GetServerInfoRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_service_pb2.GetServerInfoResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.GetServerInfoResponse, _abc.Awaitable[_admin_service_pb2.GetServerInfoResponse]]:
+        """Tells what the server is and how it is. Read-only and cheap: meant for dashboards and scripts.
+        Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def ListRetentionPolicies(
         self,
         request: _admin_service_pb2.ListRetentionPoliciesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.ListRetentionPoliciesResponse, _abc.Awaitable[_admin_service_pb2.ListRetentionPoliciesResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.ListRetentionPoliciesResponse, _abc.Awaitable[_admin_service_pb2.ListRetentionPoliciesResponse]]:
+        """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def SetRetentionPolicy(
         self,
         request: _admin_service_pb2.SetRetentionPolicyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.SetRetentionPolicyResponse, _abc.Awaitable[_admin_service_pb2.SetRetentionPolicyResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.SetRetentionPolicyResponse, _abc.Awaitable[_admin_service_pb2.SetRetentionPolicyResponse]]:
+        """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def CleanUpTelemetry(
         self,
         request: _admin_service_pb2.CleanUpTelemetryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.CleanUpTelemetryResponse, _abc.Awaitable[_admin_service_pb2.CleanUpTelemetryResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.CleanUpTelemetryResponse, _abc.Awaitable[_admin_service_pb2.CleanUpTelemetryResponse]]:
+        """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ListRejectedRecords(
         self,
         request: _admin_service_pb2.ListRejectedRecordsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.ListRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ListRejectedRecordsResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.ListRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ListRejectedRecordsResponse]]:
+        """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ReplayRejectedRecords(
         self,
         request: _admin_service_pb2.ReplayRejectedRecordsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.ReplayRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ReplayRejectedRecordsResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.ReplayRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ReplayRejectedRecordsResponse]]:
+        """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def CreateApiKey(
         self,
         request: _admin_service_pb2.CreateApiKeyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.CreateApiKeyResponse, _abc.Awaitable[_admin_service_pb2.CreateApiKeyResponse]]:
+        """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListApiKeys(
         self,
         request: _admin_service_pb2.ListApiKeysRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.ListApiKeysResponse, _abc.Awaitable[_admin_service_pb2.ListApiKeysResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.ListApiKeysResponse, _abc.Awaitable[_admin_service_pb2.ListApiKeysResponse]]:
+        """Lists API keys, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def RevokeApiKey(
         self,
         request: _admin_service_pb2.RevokeApiKeyRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeApiKeyResponse]]: ...
+    ) -> _typing.Union[_admin_service_pb2.RevokeApiKeyResponse, _abc.Awaitable[_admin_service_pb2.RevokeApiKeyResponse]]:
+        """Ends an API key at once. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

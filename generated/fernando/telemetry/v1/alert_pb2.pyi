@@ -33,20 +33,36 @@ class _AlertStatus:
 class _AlertStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AlertStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ALERT_STATUS_UNSPECIFIED: _AlertStatus.ValueType  # 0
+    """Not set."""
     ALERT_STATUS_PENDING: _AlertStatus.ValueType  # 1
+    """The condition holds, but not for long enough yet."""
     ALERT_STATUS_ACTIVE: _AlertStatus.ValueType  # 2
+    """It fires or recovers."""
     ALERT_STATUS_ACKNOWLEDGED: _AlertStatus.ValueType  # 3
+    """It fires, and somebody knows."""
     ALERT_STATUS_SUPPRESSED: _AlertStatus.ValueType  # 4
+    """It fires, and is silenced, muted or inhibited."""
     ALERT_STATUS_RESOLVED: _AlertStatus.ValueType  # 5
+    """It is over."""
 
-class AlertStatus(_AlertStatus, metaclass=_AlertStatusEnumTypeWrapper): ...
+class AlertStatus(_AlertStatus, metaclass=_AlertStatusEnumTypeWrapper):
+    """The state of an alert in one word: resolved before suppressed before acknowledged before active
+    before pending. In SQL, filters and JSON the value is the lower-case word without prefix, such as
+    `active`.
+    """
 
 ALERT_STATUS_UNSPECIFIED: AlertStatus.ValueType  # 0
+"""Not set."""
 ALERT_STATUS_PENDING: AlertStatus.ValueType  # 1
+"""The condition holds, but not for long enough yet."""
 ALERT_STATUS_ACTIVE: AlertStatus.ValueType  # 2
+"""It fires or recovers."""
 ALERT_STATUS_ACKNOWLEDGED: AlertStatus.ValueType  # 3
+"""It fires, and somebody knows."""
 ALERT_STATUS_SUPPRESSED: AlertStatus.ValueType  # 4
+"""It fires, and is silenced, muted or inhibited."""
 ALERT_STATUS_RESOLVED: AlertStatus.ValueType  # 5
+"""It is over."""
 Global___AlertStatus: _TypeAlias = AlertStatus  # noqa: Y015
 
 class _ImpactLevel:
@@ -56,18 +72,31 @@ class _ImpactLevel:
 class _ImpactLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ImpactLevel.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     IMPACT_LEVEL_UNSPECIFIED: _ImpactLevel.ValueType  # 0
+    """Not set."""
     IMPACT_LEVEL_LOW: _ImpactLevel.ValueType  # 1
+    """Hardly."""
     IMPACT_LEVEL_MEDIUM: _ImpactLevel.ValueType  # 2
+    """Some."""
     IMPACT_LEVEL_HIGH: _ImpactLevel.ValueType  # 3
+    """Much."""
     IMPACT_LEVEL_CRITICAL: _ImpactLevel.ValueType  # 4
+    """They cannot work."""
 
-class ImpactLevel(_ImpactLevel, metaclass=_ImpactLevelEnumTypeWrapper): ...
+class ImpactLevel(_ImpactLevel, metaclass=_ImpactLevelEnumTypeWrapper):
+    """How much an alert matters to users. In SQL, filters and JSON the value is the lower-case word
+    without prefix, such as `high`.
+    """
 
 IMPACT_LEVEL_UNSPECIFIED: ImpactLevel.ValueType  # 0
+"""Not set."""
 IMPACT_LEVEL_LOW: ImpactLevel.ValueType  # 1
+"""Hardly."""
 IMPACT_LEVEL_MEDIUM: ImpactLevel.ValueType  # 2
+"""Some."""
 IMPACT_LEVEL_HIGH: ImpactLevel.ValueType  # 3
+"""Much."""
 IMPACT_LEVEL_CRITICAL: ImpactLevel.ValueType  # 4
+"""They cannot work."""
 Global___ImpactLevel: _TypeAlias = ImpactLevel  # noqa: Y015
 
 class _NotificationState:
@@ -77,22 +106,35 @@ class _NotificationState:
 class _NotificationStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NotificationState.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     NOTIFICATION_STATE_UNSPECIFIED: _NotificationState.ValueType  # 0
+    """Not set."""
     NOTIFICATION_STATE_PENDING: _NotificationState.ValueType  # 1
+    """Not tried yet."""
     NOTIFICATION_STATE_SENT: _NotificationState.ValueType  # 2
+    """Delivered."""
     NOTIFICATION_STATE_RETRYING: _NotificationState.ValueType  # 3
+    """An attempt failed; another will follow."""
     NOTIFICATION_STATE_FAILED: _NotificationState.ValueType  # 4
+    """Given up."""
 
-class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper): ...
+class NotificationState(_NotificationState, metaclass=_NotificationStateEnumTypeWrapper):
+    """How far a notification is."""
 
 NOTIFICATION_STATE_UNSPECIFIED: NotificationState.ValueType  # 0
+"""Not set."""
 NOTIFICATION_STATE_PENDING: NotificationState.ValueType  # 1
+"""Not tried yet."""
 NOTIFICATION_STATE_SENT: NotificationState.ValueType  # 2
+"""Delivered."""
 NOTIFICATION_STATE_RETRYING: NotificationState.ValueType  # 3
+"""An attempt failed; another will follow."""
 NOTIFICATION_STATE_FAILED: NotificationState.ValueType  # 4
+"""Given up."""
 Global___NotificationState: _TypeAlias = NotificationState  # noqa: Y015
 
 @_typing.final
 class AlertImpact(_message.Message):
+    """Whom an alert concerns, as people judged it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     IMPACT_LEVEL_FIELD_NUMBER: _builtins.int
@@ -100,10 +142,15 @@ class AlertImpact(_message.Message):
     AFFECTED_USERS_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     impact_level: Global___ImpactLevel.ValueType
+    """How much."""
     affected_users: _builtins.int
+    """How many users."""
     description: _builtins.str
+    """In words."""
     @_builtins.property
-    def affected_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def affected_services(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Which services."""
+
     def __init__(
         self,
         *,
@@ -122,6 +169,8 @@ Global___AlertImpact: _TypeAlias = AlertImpact  # noqa: Y015
 
 @_typing.final
 class Evidence(_message.Message):
+    """A record that caused an alert, as it was."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SYSTEM_METRIC_FIELD_NUMBER: _builtins.int
@@ -129,13 +178,21 @@ class Evidence(_message.Message):
     SPAN_FIELD_NUMBER: _builtins.int
     BUSINESS_METRIC_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def system_metric(self) -> _system_metric_pb2.SystemMetric: ...
+    def system_metric(self) -> _system_metric_pb2.SystemMetric:
+        """A sample."""
+
     @_builtins.property
-    def event(self) -> _event_pb2.Event: ...
+    def event(self) -> _event_pb2.Event:
+        """An event."""
+
     @_builtins.property
-    def span(self) -> _span_pb2.Span: ...
+    def span(self) -> _span_pb2.Span:
+        """A span."""
+
     @_builtins.property
-    def business_metric(self) -> _business_metric_pb2.BusinessMetric: ...
+    def business_metric(self) -> _business_metric_pb2.BusinessMetric:
+        """A KPI."""
+
     def __init__(
         self,
         *,
@@ -156,6 +213,8 @@ Global___Evidence: _TypeAlias = Evidence  # noqa: Y015
 
 @_typing.final
 class Alert(_message.Message):
+    """One episode of one group of one rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _State:
@@ -165,17 +224,29 @@ class Alert(_message.Message):
     class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Alert._State.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         STATE_UNSPECIFIED: Alert._State.ValueType  # 0
+        """Not set."""
         STATE_PENDING: Alert._State.ValueType  # 1
+        """The condition holds, but not for `for_duration` yet."""
         STATE_FIRING: Alert._State.ValueType  # 2
+        """The condition holds."""
         STATE_RECOVERING: Alert._State.ValueType  # 3
+        """The condition no longer holds, and `keep_firing_for` is not over."""
         STATE_RESOLVED: Alert._State.ValueType  # 4
+        """It is over."""
 
-    class State(_State, metaclass=_StateEnumTypeWrapper): ...
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Where the evaluation of an alert stands."""
+
     STATE_UNSPECIFIED: Alert.State.ValueType  # 0
+    """Not set."""
     STATE_PENDING: Alert.State.ValueType  # 1
+    """The condition holds, but not for `for_duration` yet."""
     STATE_FIRING: Alert.State.ValueType  # 2
+    """The condition holds."""
     STATE_RECOVERING: Alert.State.ValueType  # 3
+    """The condition no longer holds, and `keep_firing_for` is not over."""
     STATE_RESOLVED: Alert.State.ValueType  # 4
+    """It is over."""
 
     @_typing.final
     class GroupLabelsEntry(_message.Message):
@@ -235,53 +306,101 @@ class Alert(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     RULE_REVISION_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     rule_id: _builtins.str
+    """Output only. The rule."""
     alert_name: _builtins.str
+    """Output only. The rule's name when it was raised."""
     license_id: _builtins.str
+    """Output only. The licence."""
     severity: _alert_rule_pb2.Severity.ValueType
+    """Output only. How bad it is."""
     fingerprint: _builtins.str
+    """Output only. Names rule and group, the same in all episodes."""
     state: Global___Alert.State.ValueType
+    """Output only. Where the evaluation stands."""
     status: Global___AlertStatus.ValueType
+    """Output only. State, acknowledgement and silences in one word."""
     title: _builtins.str
+    """Output only. The title as rendered."""
     message: _builtins.str
+    """Output only. The message as rendered."""
     current_value: _builtins.float
+    """Output only. The latest value; for display, money is decided in decimals."""
     threshold_value: _builtins.float
+    """Output only. The limit; for display."""
     peak_value: _builtins.float
+    """Output only. The worst value; for display."""
     acknowledged: _builtins.bool
+    """Output only. Somebody acknowledged it."""
     acknowledged_by: _builtins.str
+    """Output only. Who did."""
     assigned_to: _builtins.str
+    """Output only. Who cares for it; empty: nobody."""
     resolved_by: _builtins.str
+    """Output only. Who resolved it; empty: the evaluation did."""
     resolution_note: _builtins.str
+    """Output only. Why."""
     muted: _builtins.bool
+    """Output only. A mute window of its rule is open."""
     inhibited_by_alert_id: _builtins.str
+    """Output only. The alert that inhibits it; empty: none."""
     reopen_count: _builtins.int
+    """Output only. How often it was opened again."""
     notifications_sent: _builtins.int
+    """Output only. Notifications delivered."""
     notification_attempts: _builtins.int
+    """Output only. Attempts to deliver one."""
     escalation_level: _builtins.int
+    """Output only. Escalation steps taken."""
     etag: _builtins.str
+    """Output only. Changes with every change."""
     rule_revision: _builtins.int
+    """Output only. Revision of the rule that raised it."""
     @_builtins.property
-    def group_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def group_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Its group."""
+
     @_builtins.property
-    def pending_at(self) -> _timestamp_pb2.Timestamp: ...
+    def pending_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the condition began to hold."""
+
     @_builtins.property
-    def triggered_at(self) -> _timestamp_pb2.Timestamp: ...
+    def triggered_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it fired. Unset: not yet."""
+
     @_builtins.property
-    def resolved_at(self) -> _timestamp_pb2.Timestamp: ...
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was resolved. Unset: it is open."""
+
     @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it last changed."""
+
     @_builtins.property
-    def acknowledged_at(self) -> _timestamp_pb2.Timestamp: ...
+    def acknowledged_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
     @_builtins.property
-    def assigned_at(self) -> _timestamp_pb2.Timestamp: ...
+    def assigned_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Since when."""
+
     @_builtins.property
-    def impact(self) -> Global___AlertImpact: ...
+    def impact(self) -> Global___AlertImpact:
+        """Output only. Whom it concerns."""
+
     @_builtins.property
-    def silence_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def silence_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. Silences that cover it."""
+
     @_builtins.property
-    def last_notified_at(self) -> _timestamp_pb2.Timestamp: ...
+    def last_notified_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When one was last delivered."""
+
     @_builtins.property
-    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]: ...
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[Global___Evidence]:
+        """Output only. Records that caused it, a bounded number."""
+
     def __init__(
         self,
         *,
@@ -333,6 +452,8 @@ Global___Alert: _TypeAlias = Alert  # noqa: Y015
 
 @_typing.final
 class AlertTransition(_message.Message):
+    """One change of an alert, by the evaluation or by somebody."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     class _Kind:
@@ -342,25 +463,45 @@ class AlertTransition(_message.Message):
     class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AlertTransition._Kind.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         KIND_UNSPECIFIED: AlertTransition._Kind.ValueType  # 0
+        """Not set."""
         KIND_STATE: AlertTransition._Kind.ValueType  # 1
+        """Its state."""
         KIND_ACKNOWLEDGED: AlertTransition._Kind.ValueType  # 2
+        """Its acknowledgement, given or taken back."""
         KIND_ASSIGNED: AlertTransition._Kind.ValueType  # 3
+        """Who cares for it."""
         KIND_COMMENTED: AlertTransition._Kind.ValueType  # 4
+        """Nothing: somebody said something."""
         KIND_IMPACT: AlertTransition._Kind.ValueType  # 5
+        """Its impact."""
         KIND_SUPPRESSION: AlertTransition._Kind.ValueType  # 6
+        """Whether it is silenced, muted or inhibited."""
         KIND_ESCALATED: AlertTransition._Kind.ValueType  # 7
+        """Its escalation level."""
         KIND_REOPENED: AlertTransition._Kind.ValueType  # 8
+        """It was opened again."""
 
-    class Kind(_Kind, metaclass=_KindEnumTypeWrapper): ...
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a transition changed."""
+
     KIND_UNSPECIFIED: AlertTransition.Kind.ValueType  # 0
+    """Not set."""
     KIND_STATE: AlertTransition.Kind.ValueType  # 1
+    """Its state."""
     KIND_ACKNOWLEDGED: AlertTransition.Kind.ValueType  # 2
+    """Its acknowledgement, given or taken back."""
     KIND_ASSIGNED: AlertTransition.Kind.ValueType  # 3
+    """Who cares for it."""
     KIND_COMMENTED: AlertTransition.Kind.ValueType  # 4
+    """Nothing: somebody said something."""
     KIND_IMPACT: AlertTransition.Kind.ValueType  # 5
+    """Its impact."""
     KIND_SUPPRESSION: AlertTransition.Kind.ValueType  # 6
+    """Whether it is silenced, muted or inhibited."""
     KIND_ESCALATED: AlertTransition.Kind.ValueType  # 7
+    """Its escalation level."""
     KIND_REOPENED: AlertTransition.Kind.ValueType  # 8
+    """It was opened again."""
 
     TRANSITION_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
@@ -371,15 +512,25 @@ class AlertTransition(_message.Message):
     OCCURRED_AT_FIELD_NUMBER: _builtins.int
     ALERT_FIELD_NUMBER: _builtins.int
     transition_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     kind: Global___AlertTransition.Kind.ValueType
+    """Output only. What changed."""
     from_state: Global___Alert.State.ValueType
+    """Output only. State before."""
     to_state: Global___Alert.State.ValueType
+    """Output only. State after."""
     actor: _builtins.str
+    """Output only. Who did it; empty: the evaluation."""
     note: _builtins.str
+    """Output only. Why."""
     @_builtins.property
-    def occurred_at(self) -> _timestamp_pb2.Timestamp: ...
+    def occurred_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
     @_builtins.property
-    def alert(self) -> Global___Alert: ...
+    def alert(self) -> Global___Alert:
+        """Output only. The whole alert as it was after it."""
+
     def __init__(
         self,
         *,
@@ -402,6 +553,10 @@ Global___AlertTransition: _TypeAlias = AlertTransition  # noqa: Y015
 
 @_typing.final
 class Silence(_message.Message):
+    """A time in which matching alerts tell nobody. Never deleted, only expired: who silenced what is
+    history.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_ID_FIELD_NUMBER: _builtins.int
@@ -416,21 +571,39 @@ class Silence(_message.Message):
     EXPIRED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     silence_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     license_id: _builtins.str
+    """The licence it belongs to. Empty: everybody."""
     filter: _builtins.str
+    """Required. Filter over what does not change in an alert: `rule_id`, `license_id`, `severity`,
+    labels and group labels.
+    """
     comment: _builtins.str
+    """Why."""
     created_by: _builtins.str
+    """Output only. Who created it."""
     etag: _builtins.str
+    """Output only. Changes with every change."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When it begins. Unset: at once."""
+
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. When it ends."""
+
     @_builtins.property
-    def recurrence(self) -> _alert_rule_pb2.RecurringWindow: ...
+    def recurrence(self) -> _alert_rule_pb2.RecurringWindow:
+        """Only in these times between start and end. Unset: all the time."""
+
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was created."""
+
     @_builtins.property
-    def expired_at(self) -> _timestamp_pb2.Timestamp: ...
+    def expired_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When somebody ended it early. Unset: nobody did."""
+
     def __init__(
         self,
         *,
@@ -456,6 +629,8 @@ Global___Silence: _TypeAlias = Silence  # noqa: Y015
 
 @_typing.final
 class NotificationAttempt(_message.Message):
+    """One attempt to deliver a notification."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPTED_AT_FIELD_NUMBER: _builtins.int
@@ -465,13 +640,23 @@ class NotificationAttempt(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     POSSIBLE_REPEAT_FIELD_NUMBER: _builtins.int
     succeeded: _builtins.bool
+    """Output only. It was delivered."""
     response_code: _builtins.int
+    """Output only. What the service answered, such as an HTTP status; 0: nothing."""
     error: _builtins.str
+    """Output only. Why it failed."""
     possible_repeat: _builtins.bool
+    """Output only. The attempt before may have been delivered although nobody knows: the server was
+    killed in mid-send.
+    """
     @_builtins.property
-    def attempted_at(self) -> _timestamp_pb2.Timestamp: ...
+    def attempted_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When."""
+
     @_builtins.property
-    def elapsed(self) -> _duration_pb2.Duration: ...
+    def elapsed(self) -> _duration_pb2.Duration:
+        """Output only. How long it took."""
+
     def __init__(
         self,
         *,
@@ -492,6 +677,8 @@ Global___NotificationAttempt: _TypeAlias = NotificationAttempt  # noqa: Y015
 
 @_typing.final
 class Notification(_message.Message):
+    """One message about one alert to one channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_ID_FIELD_NUMBER: _builtins.int
@@ -504,18 +691,31 @@ class Notification(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     NEXT_ATTEMPT_AT_FIELD_NUMBER: _builtins.int
     notification_id: _builtins.str
+    """Output only. Its name: a UUIDv7."""
     alert_id: _builtins.str
+    """Output only. The alert."""
     transition_id: _builtins.str
+    """Output only. The change it is about."""
     channel: _builtins.str
+    """Output only. Where to."""
     state: Global___NotificationState.ValueType
+    """Output only. How far it is."""
     @_builtins.property
-    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Output only. To whom."""
+
     @_builtins.property
-    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationAttempt]: ...
+    def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationAttempt]:
+        """Output only. All attempts, in order."""
+
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was decided."""
+
     @_builtins.property
-    def next_attempt_at(self) -> _timestamp_pb2.Timestamp: ...
+    def next_attempt_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the next attempt will be. Unset: none."""
+
     def __init__(
         self,
         *,

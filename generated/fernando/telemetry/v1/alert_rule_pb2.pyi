@@ -32,18 +32,31 @@ class _Severity:
 class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """Not set: warning."""
     SEVERITY_INFO: _Severity.ValueType  # 1
+    """Good to know."""
     SEVERITY_WARNING: _Severity.ValueType  # 2
+    """Will need somebody."""
     SEVERITY_ERROR: _Severity.ValueType  # 3
+    """Needs somebody."""
     SEVERITY_CRITICAL: _Severity.ValueType  # 4
+    """Needs somebody now."""
 
-class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper): ...
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+    """How bad an alert is; ordered from INFO to CRITICAL, in SQL too. In SQL, filters and JSON the
+    value is the lower-case word without prefix, such as `critical`.
+    """
 
 SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""Not set: warning."""
 SEVERITY_INFO: Severity.ValueType  # 1
+"""Good to know."""
 SEVERITY_WARNING: Severity.ValueType  # 2
+"""Will need somebody."""
 SEVERITY_ERROR: Severity.ValueType  # 3
+"""Needs somebody."""
 SEVERITY_CRITICAL: Severity.ValueType  # 4
+"""Needs somebody now."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
 class _Comparison:
@@ -53,22 +66,37 @@ class _Comparison:
 class _ComparisonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Comparison.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     COMPARISON_UNSPECIFIED: _Comparison.ValueType  # 0
+    """Not set: greater than."""
     COMPARISON_GREATER_THAN: _Comparison.ValueType  # 1
+    """value > threshold."""
     COMPARISON_GREATER_OR_EQUAL: _Comparison.ValueType  # 2
+    """value >= threshold."""
     COMPARISON_LESS_THAN: _Comparison.ValueType  # 3
+    """value < threshold."""
     COMPARISON_LESS_OR_EQUAL: _Comparison.ValueType  # 4
+    """value <= threshold."""
     COMPARISON_EQUAL: _Comparison.ValueType  # 5
+    """value = threshold."""
     COMPARISON_NOT_EQUAL: _Comparison.ValueType  # 6
+    """value != threshold."""
 
-class Comparison(_Comparison, metaclass=_ComparisonEnumTypeWrapper): ...
+class Comparison(_Comparison, metaclass=_ComparisonEnumTypeWrapper):
+    """How a value is compared with a threshold."""
 
 COMPARISON_UNSPECIFIED: Comparison.ValueType  # 0
+"""Not set: greater than."""
 COMPARISON_GREATER_THAN: Comparison.ValueType  # 1
+"""value > threshold."""
 COMPARISON_GREATER_OR_EQUAL: Comparison.ValueType  # 2
+"""value >= threshold."""
 COMPARISON_LESS_THAN: Comparison.ValueType  # 3
+"""value < threshold."""
 COMPARISON_LESS_OR_EQUAL: Comparison.ValueType  # 4
+"""value <= threshold."""
 COMPARISON_EQUAL: Comparison.ValueType  # 5
+"""value = threshold."""
 COMPARISON_NOT_EQUAL: Comparison.ValueType  # 6
+"""value != threshold."""
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 
 class _NoDataPolicy:
@@ -78,16 +106,25 @@ class _NoDataPolicy:
 class _NoDataPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_NoDataPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     NO_DATA_POLICY_UNSPECIFIED: _NoDataPolicy.ValueType  # 0
+    """Not set: keep."""
     NO_DATA_POLICY_KEEP: _NoDataPolicy.ValueType  # 1
+    """Nothing changes."""
     NO_DATA_POLICY_FIRE: _NoDataPolicy.ValueType  # 2
+    """It counts as if the condition held."""
     NO_DATA_POLICY_RESOLVE: _NoDataPolicy.ValueType  # 3
+    """It counts as if the condition did not hold."""
 
-class NoDataPolicy(_NoDataPolicy, metaclass=_NoDataPolicyEnumTypeWrapper): ...
+class NoDataPolicy(_NoDataPolicy, metaclass=_NoDataPolicyEnumTypeWrapper):
+    """What a rule does while its window has no data."""
 
 NO_DATA_POLICY_UNSPECIFIED: NoDataPolicy.ValueType  # 0
+"""Not set: keep."""
 NO_DATA_POLICY_KEEP: NoDataPolicy.ValueType  # 1
+"""Nothing changes."""
 NO_DATA_POLICY_FIRE: NoDataPolicy.ValueType  # 2
+"""It counts as if the condition held."""
 NO_DATA_POLICY_RESOLVE: NoDataPolicy.ValueType  # 3
+"""It counts as if the condition did not hold."""
 Global___NoDataPolicy: _TypeAlias = NoDataPolicy  # noqa: Y015
 
 class _DayOfWeek:
@@ -97,36 +134,60 @@ class _DayOfWeek:
 class _DayOfWeekEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DayOfWeek.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     DAY_OF_WEEK_UNSPECIFIED: _DayOfWeek.ValueType  # 0
+    """Not set."""
     DAY_OF_WEEK_MONDAY: _DayOfWeek.ValueType  # 1
+    """Monday."""
     DAY_OF_WEEK_TUESDAY: _DayOfWeek.ValueType  # 2
+    """Tuesday."""
     DAY_OF_WEEK_WEDNESDAY: _DayOfWeek.ValueType  # 3
+    """Wednesday."""
     DAY_OF_WEEK_THURSDAY: _DayOfWeek.ValueType  # 4
+    """Thursday."""
     DAY_OF_WEEK_FRIDAY: _DayOfWeek.ValueType  # 5
+    """Friday."""
     DAY_OF_WEEK_SATURDAY: _DayOfWeek.ValueType  # 6
+    """Saturday."""
     DAY_OF_WEEK_SUNDAY: _DayOfWeek.ValueType  # 7
+    """Sunday."""
 
-class DayOfWeek(_DayOfWeek, metaclass=_DayOfWeekEnumTypeWrapper): ...
+class DayOfWeek(_DayOfWeek, metaclass=_DayOfWeekEnumTypeWrapper):
+    """A day of the week."""
 
 DAY_OF_WEEK_UNSPECIFIED: DayOfWeek.ValueType  # 0
+"""Not set."""
 DAY_OF_WEEK_MONDAY: DayOfWeek.ValueType  # 1
+"""Monday."""
 DAY_OF_WEEK_TUESDAY: DayOfWeek.ValueType  # 2
+"""Tuesday."""
 DAY_OF_WEEK_WEDNESDAY: DayOfWeek.ValueType  # 3
+"""Wednesday."""
 DAY_OF_WEEK_THURSDAY: DayOfWeek.ValueType  # 4
+"""Thursday."""
 DAY_OF_WEEK_FRIDAY: DayOfWeek.ValueType  # 5
+"""Friday."""
 DAY_OF_WEEK_SATURDAY: DayOfWeek.ValueType  # 6
+"""Saturday."""
 DAY_OF_WEEK_SUNDAY: DayOfWeek.ValueType  # 7
+"""Sunday."""
 Global___DayOfWeek: _TypeAlias = DayOfWeek  # noqa: Y015
 
 @_typing.final
 class Threshold(_message.Message):
+    """A limit that a value is compared with."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COMPARISON_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     RECOVERY_VALUE_FIELD_NUMBER: _builtins.int
     comparison: Global___Comparison.ValueType
+    """How. Unset: greater than."""
     value: _builtins.float
+    """The limit, in the unit of what is compared. Finite."""
     recovery_value: _builtins.float
+    """An alert recovers only beyond this, on the healthy side of `value`. Unset: as soon as the
+    condition no longer holds.
+    """
     def __init__(
         self,
         *,
@@ -146,6 +207,8 @@ Global___Threshold: _TypeAlias = Threshold  # noqa: Y015
 
 @_typing.final
 class EventMatch(_message.Message):
+    """Which events; unset fields match all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_TYPE_FIELD_NUMBER: _builtins.int
@@ -154,10 +217,15 @@ class EventMatch(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     event_type: _event_pb2.EventType.ValueType
+    """Only this type."""
     event_name: _builtins.str
+    """Only this name."""
     event_category: _builtins.str
+    """Only this category."""
     source: _builtins.str
+    """Only this source."""
     filter: _builtins.str
+    """Filter for the rest, as in ListEvents."""
     def __init__(
         self,
         *,
@@ -177,6 +245,8 @@ Global___EventMatch: _TypeAlias = EventMatch  # noqa: Y015
 
 @_typing.final
 class SpanMatch(_message.Message):
+    """Which spans; unset fields match all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_NAME_FIELD_NUMBER: _builtins.int
@@ -184,9 +254,13 @@ class SpanMatch(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     service_name: _builtins.str
+    """Only this service."""
     operation_name: _builtins.str
+    """Only this operation."""
     kind: _span_pb2.SpanKind.ValueType
+    """Only this kind."""
     filter: _builtins.str
+    """Filter for the rest, as in ListSpans."""
     def __init__(
         self,
         *,
@@ -205,6 +279,8 @@ Global___SpanMatch: _TypeAlias = SpanMatch  # noqa: Y015
 
 @_typing.final
 class MetricMatch(_message.Message):
+    """Which samples; unset fields match all."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -233,11 +309,17 @@ class MetricMatch(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. The metric."""
     service_name: _builtins.str
+    """Only this service."""
     host_name: _builtins.str
+    """Only this host."""
     filter: _builtins.str
+    """Filter for the rest, as in ListSystemMetrics."""
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only series with these labels, and perhaps others."""
+
     def __init__(
         self,
         *,
@@ -257,16 +339,23 @@ Global___MetricMatch: _TypeAlias = MetricMatch  # noqa: Y015
 
 @_typing.final
 class MetricCondition(_message.Message):
+    """Holds while an aggregate of a metric over the window is beyond the threshold."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
     AGGREGATION_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     aggregation: _query_pb2.Aggregation.ValueType
+    """How the samples become one value. Unset: average."""
     @_builtins.property
-    def match(self) -> Global___MetricMatch: ...
+    def match(self) -> Global___MetricMatch:
+        """Required. The samples."""
+
     @_builtins.property
-    def threshold(self) -> Global___Threshold: ...
+    def threshold(self) -> Global___Threshold:
+        """Required. The limit, in the metric's unit."""
+
     def __init__(
         self,
         *,
@@ -284,14 +373,20 @@ Global___MetricCondition: _TypeAlias = MetricCondition  # noqa: Y015
 
 @_typing.final
 class EventFrequencyCondition(_message.Message):
+    """Holds while the number of events in the window is beyond the threshold."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def match(self) -> Global___EventMatch: ...
+    def match(self) -> Global___EventMatch:
+        """Required. The events."""
+
     @_builtins.property
-    def threshold(self) -> Global___Threshold: ...
+    def threshold(self) -> Global___Threshold:
+        """Required. The limit, a number of events."""
+
     def __init__(
         self,
         *,
@@ -308,6 +403,10 @@ Global___EventFrequencyCondition: _TypeAlias = EventFrequencyCondition  # noqa: 
 
 @_typing.final
 class EventRatioCondition(_message.Message):
+    """Holds while one number of events divided by another is beyond the threshold, such as an error
+    rate.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NUMERATOR_FIELD_NUMBER: _builtins.int
@@ -315,12 +414,19 @@ class EventRatioCondition(_message.Message):
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MIN_DENOMINATOR_FIELD_NUMBER: _builtins.int
     min_denominator: _builtins.int
+    """With fewer events below, the window counts as without data."""
     @_builtins.property
-    def numerator(self) -> Global___EventMatch: ...
+    def numerator(self) -> Global___EventMatch:
+        """Required. The events counted above."""
+
     @_builtins.property
-    def denominator(self) -> Global___EventMatch: ...
+    def denominator(self) -> Global___EventMatch:
+        """Required. The events counted below."""
+
     @_builtins.property
-    def threshold(self) -> Global___Threshold: ...
+    def threshold(self) -> Global___Threshold:
+        """Required. The limit, a share from 0 to 1."""
+
     def __init__(
         self,
         *,
@@ -339,6 +445,8 @@ Global___EventRatioCondition: _TypeAlias = EventRatioCondition  # noqa: Y015
 
 @_typing.final
 class BusinessMetricCondition(_message.Message):
+    """Holds while a KPI is beyond the threshold. Its numbers are decimals: money is never a float."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     METRIC_NAME_FIELD_NUMBER: _builtins.int
@@ -351,14 +459,23 @@ class BusinessMetricCondition(_message.Message):
     THRESHOLD_VALUE_FIELD_NUMBER: _builtins.int
     RECOVERY_VALUE_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. The KPI."""
     metric_category: _builtins.str
+    """Only this category."""
     currency: _builtins.str
+    """Only this currency."""
     period_type: _business_metric_pb2.PeriodType.ValueType
+    """Only periods of this type."""
     filter: _builtins.str
+    """Filter for the rest, as in ListBusinessMetrics."""
     aggregation: _query_pb2.Aggregation.ValueType
+    """How the values of the window become one. Unset: average."""
     comparison: Global___Comparison.ValueType
+    """How the value is compared. Unset: greater than."""
     threshold_value: _builtins.str
+    """Required. The limit, a decimal as in `BusinessMetric.metric_value`."""
     recovery_value: _builtins.str
+    """An alert recovers only beyond this decimal. Empty: as soon as the condition no longer holds."""
     def __init__(
         self,
         *,
@@ -382,16 +499,23 @@ Global___BusinessMetricCondition: _TypeAlias = BusinessMetricCondition  # noqa: 
 
 @_typing.final
 class TraceLatencyCondition(_message.Message):
+    """Holds while an aggregate of spans' durations is beyond the threshold."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
     AGGREGATION_FIELD_NUMBER: _builtins.int
     THRESHOLD_MS_FIELD_NUMBER: _builtins.int
     aggregation: _query_pb2.Aggregation.ValueType
+    """How the durations become one value. Unset: average."""
     @_builtins.property
-    def match(self) -> Global___SpanMatch: ...
+    def match(self) -> Global___SpanMatch:
+        """Required. The spans."""
+
     @_builtins.property
-    def threshold_ms(self) -> Global___Threshold: ...
+    def threshold_ms(self) -> Global___Threshold:
+        """Required. The limit, in milliseconds."""
+
     def __init__(
         self,
         *,
@@ -409,16 +533,23 @@ Global___TraceLatencyCondition: _TypeAlias = TraceLatencyCondition  # noqa: Y015
 
 @_typing.final
 class TraceErrorRateCondition(_message.Message):
+    """Holds while the share of failed spans is beyond the threshold."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MATCH_FIELD_NUMBER: _builtins.int
     THRESHOLD_FIELD_NUMBER: _builtins.int
     MIN_SPANS_FIELD_NUMBER: _builtins.int
     min_spans: _builtins.int
+    """With fewer spans the window counts as without data."""
     @_builtins.property
-    def match(self) -> Global___SpanMatch: ...
+    def match(self) -> Global___SpanMatch:
+        """Required. The spans."""
+
     @_builtins.property
-    def threshold(self) -> Global___Threshold: ...
+    def threshold(self) -> Global___Threshold:
+        """Required. The limit, a share from 0 to 1."""
+
     def __init__(
         self,
         *,
@@ -436,17 +567,25 @@ Global___TraceErrorRateCondition: _TypeAlias = TraceErrorRateCondition  # noqa: 
 
 @_typing.final
 class AbsenceCondition(_message.Message):
+    """Holds while nothing that matches came in the window. A group must have been seen once."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     METRIC_FIELD_NUMBER: _builtins.int
     EVENT_FIELD_NUMBER: _builtins.int
     SPAN_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def metric(self) -> Global___MetricMatch: ...
+    def metric(self) -> Global___MetricMatch:
+        """Samples."""
+
     @_builtins.property
-    def event(self) -> Global___EventMatch: ...
+    def event(self) -> Global___EventMatch:
+        """Events."""
+
     @_builtins.property
-    def span(self) -> Global___SpanMatch: ...
+    def span(self) -> Global___SpanMatch:
+        """Spans."""
+
     def __init__(
         self,
         *,
@@ -466,6 +605,8 @@ Global___AbsenceCondition: _TypeAlias = AbsenceCondition  # noqa: Y015
 
 @_typing.final
 class RecurringWindow(_message.Message):
+    """A time that comes again every week."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DAYS_FIELD_NUMBER: _builtins.int
@@ -473,11 +614,17 @@ class RecurringWindow(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     TIME_ZONE_FIELD_NUMBER: _builtins.int
     start_time_of_day: _builtins.str
+    """Required. When it begins, `HH:MM` in `time_zone`."""
     time_zone: _builtins.str
+    """IANA time zone. Empty: UTC."""
     @_builtins.property
-    def days(self) -> _containers.RepeatedScalarFieldContainer[Global___DayOfWeek.ValueType]: ...
+    def days(self) -> _containers.RepeatedScalarFieldContainer[Global___DayOfWeek.ValueType]:
+        """Days on which it begins. None: every day."""
+
     @_builtins.property
-    def duration(self) -> _duration_pb2.Duration: ...
+    def duration(self) -> _duration_pb2.Duration:
+        """Required. How long it lasts."""
+
     def __init__(
         self,
         *,
@@ -496,13 +643,18 @@ Global___RecurringWindow: _TypeAlias = RecurringWindow  # noqa: Y015
 
 @_typing.final
 class NotificationRoute(_message.Message):
+    """Where to send notifications."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_FIELD_NUMBER: _builtins.int
     RECIPIENTS_FIELD_NUMBER: _builtins.int
     channel: _builtins.str
+    """Required. Name of a channel, or the built-in `email`, `slack` or `webhook` of the settings."""
     @_builtins.property
-    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def recipients(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """To whom. None: those of the channel."""
+
     def __init__(
         self,
         *,
@@ -519,14 +671,20 @@ Global___NotificationRoute: _TypeAlias = NotificationRoute  # noqa: Y015
 
 @_typing.final
 class EscalationStep(_message.Message):
+    """Whom to tell when nobody acknowledges."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     AFTER_FIELD_NUMBER: _builtins.int
     NOTIFICATION_ROUTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def after(self) -> _duration_pb2.Duration: ...
+    def after(self) -> _duration_pb2.Duration:
+        """Required. How long after the alert began to fire."""
+
     @_builtins.property
-    def notification_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationRoute]: ...
+    def notification_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationRoute]:
+        """Required. Whom to tell then."""
+
     def __init__(
         self,
         *,
@@ -543,6 +701,10 @@ Global___EscalationStep: _TypeAlias = EscalationStep  # noqa: Y015
 
 @_typing.final
 class AlertRule(_message.Message):
+    """When to raise an alert, and whom to tell. One alert per group. The guide's `condition_config` is
+    its rendering.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -605,65 +767,125 @@ class AlertRule(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     UPDATED_BY_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
+    """Output only. Its name for programs: a UUIDv7."""
     rule_name: _builtins.str
+    """Required. Its name for people, unique per licence."""
     description: _builtins.str
+    """What it is for."""
     license_id: _builtins.str
+    """The licence whose records it watches. Empty: all the caller may see."""
     severity: Global___Severity.ValueType
+    """How bad its alerts are. Unset: warning."""
     enabled: _builtins.bool
+    """Whether it is evaluated. Unset: true."""
     max_groups: _builtins.int
+    """Most groups. 0: 1,000."""
     no_data_policy: Global___NoDataPolicy.ValueType
+    """What to do without data. Unset: keep."""
     title_template: _builtins.str
+    """Template of the title. Empty: a plain one."""
     message_template: _builtins.str
+    """Template of the message. Empty: a plain one."""
     rule_type: _builtins.str
+    """Output only. Name of the condition that is set, such as `metric_threshold`."""
     source_type: _builtins.str
+    """Output only. What it watches: `system_metric`, `telemetry_event`, `business_metric` or `trace`."""
     condition_config: _builtins.str
+    """Output only. The condition as the guide's JSON."""
     last_error: _builtins.str
+    """Output only. Why its last evaluation failed; empty where it did not."""
     etag: _builtins.str
+    """Output only. Changes with every change."""
     revision: _builtins.int
+    """Output only. Number of changes."""
     created_by: _builtins.str
+    """Output only. Who created it."""
     updated_by: _builtins.str
+    """Output only. Who last changed it."""
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels of its alerts, for routing and silences."""
+
     @_builtins.property
-    def metric_threshold(self) -> Global___MetricCondition: ...
+    def metric_threshold(self) -> Global___MetricCondition:
+        """An aggregate of a metric."""
+
     @_builtins.property
-    def event_frequency(self) -> Global___EventFrequencyCondition: ...
+    def event_frequency(self) -> Global___EventFrequencyCondition:
+        """A number of events."""
+
     @_builtins.property
-    def event_ratio(self) -> Global___EventRatioCondition: ...
+    def event_ratio(self) -> Global___EventRatioCondition:
+        """A ratio of numbers of events."""
+
     @_builtins.property
-    def business_metric_threshold(self) -> Global___BusinessMetricCondition: ...
+    def business_metric_threshold(self) -> Global___BusinessMetricCondition:
+        """A KPI."""
+
     @_builtins.property
-    def trace_latency(self) -> Global___TraceLatencyCondition: ...
+    def trace_latency(self) -> Global___TraceLatencyCondition:
+        """The duration of spans."""
+
     @_builtins.property
-    def trace_error_rate(self) -> Global___TraceErrorRateCondition: ...
+    def trace_error_rate(self) -> Global___TraceErrorRateCondition:
+        """The share of failed spans."""
+
     @_builtins.property
-    def absence(self) -> Global___AbsenceCondition: ...
+    def absence(self) -> Global___AbsenceCondition:
+        """Nothing came."""
+
     @_builtins.property
-    def time_window(self) -> _duration_pb2.Duration: ...
+    def time_window(self) -> _duration_pb2.Duration:
+        """How far back the condition looks, 1 s to 31 days. Unset: 5 minutes."""
+
     @_builtins.property
-    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns and labels to group by: one alert per group."""
+
     @_builtins.property
-    def for_duration(self) -> _duration_pb2.Duration: ...
+    def for_duration(self) -> _duration_pb2.Duration:
+        """How long the condition must hold before the alert fires. Unset: at once."""
+
     @_builtins.property
-    def keep_firing_for(self) -> _duration_pb2.Duration: ...
+    def keep_firing_for(self) -> _duration_pb2.Duration:
+        """How long the alert goes on after the condition ceased. Unset: not at all."""
+
     @_builtins.property
-    def reopen_within(self) -> _duration_pb2.Duration: ...
+    def reopen_within(self) -> _duration_pb2.Duration:
+        """An alert resolved less long ago is opened again instead of a new one. Unset: never."""
+
     @_builtins.property
-    def notification_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationRoute]: ...
+    def notification_routes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationRoute]:
+        """Whom to tell."""
+
     @_builtins.property
-    def renotify_interval(self) -> _duration_pb2.Duration: ...
+    def renotify_interval(self) -> _duration_pb2.Duration:
+        """How often to tell again while it fires. Unset: never."""
+
     @_builtins.property
-    def escalation_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___EscalationStep]: ...
+    def escalation_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___EscalationStep]:
+        """Whom else to tell when nobody acknowledges."""
+
     @_builtins.property
-    def mute_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecurringWindow]: ...
+    def mute_windows(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecurringWindow]:
+        """When not to tell anybody."""
+
     @_builtins.property
-    def inhibited_by_rule_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def inhibited_by_rule_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """While one of these rules fires for the same group, nobody is told."""
+
     @_builtins.property
-    def last_evaluated_at(self) -> _timestamp_pb2.Timestamp: ...
+    def last_evaluated_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was last evaluated."""
+
     @_builtins.property
-    def created_at(self) -> _timestamp_pb2.Timestamp: ...
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was created."""
+
     @_builtins.property
-    def updated_at(self) -> _timestamp_pb2.Timestamp: ...
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it was last changed."""
+
     def __init__(
         self,
         *,

@@ -25,15 +25,24 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class CreateAlertRuleRequest(_message.Message):
+    """Creates a rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     validate_only: _builtins.bool
+    """Check everything and answer as if done, but change nothing. Default false."""
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Required. The rule to create."""
+
     def __init__(
         self,
         *,
@@ -51,11 +60,15 @@ Global___CreateAlertRuleRequest: _TypeAlias = CreateAlertRuleRequest  # noqa: Y0
 
 @_typing.final
 class CreateAlertRuleResponse(_message.Message):
+    """The new rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Output only. The rule."""
+
     def __init__(
         self,
         *,
@@ -71,10 +84,13 @@ Global___CreateAlertRuleResponse: _TypeAlias = CreateAlertRuleResponse  # noqa: 
 
 @_typing.final
 class GetAlertRuleRequest(_message.Message):
+    """Asks for one rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RULE_ID_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
+    """Required. The rule."""
     def __init__(
         self,
         *,
@@ -90,11 +106,15 @@ Global___GetAlertRuleRequest: _TypeAlias = GetAlertRuleRequest  # noqa: Y015
 
 @_typing.final
 class GetAlertRuleResponse(_message.Message):
+    """The rule asked for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Output only. The rule."""
+
     def __init__(
         self,
         *,
@@ -110,14 +130,23 @@ Global___GetAlertRuleResponse: _TypeAlias = GetAlertRuleResponse  # noqa: Y015
 
 @_typing.final
 class ListAlertRulesRequest(_message.Message):
+    """Asks for rules."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over the fields of a rule. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     def __init__(
         self,
         *,
@@ -135,13 +164,20 @@ Global___ListAlertRulesRequest: _TypeAlias = ListAlertRulesRequest  # noqa: Y015
 
 @_typing.final
 class ListAlertRulesResponse(_message.Message):
+    """One page of rules."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def alert_rules(self) -> _containers.RepeatedCompositeFieldContainer[_alert_rule_pb2.AlertRule]: ...
+    def alert_rules(self) -> _containers.RepeatedCompositeFieldContainer[_alert_rule_pb2.AlertRule]:
+        """Output only. The rules, by name."""
+
     def __init__(
         self,
         *,
@@ -158,6 +194,8 @@ Global___ListAlertRulesResponse: _TypeAlias = ListAlertRulesResponse  # noqa: Y0
 
 @_typing.final
 class UpdateAlertRuleRequest(_message.Message):
+    """Changes a rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
@@ -166,12 +204,22 @@ class UpdateAlertRuleRequest(_message.Message):
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     ALLOW_MISSING_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     validate_only: _builtins.bool
+    """Check everything and answer as if done, but change nothing. Default false."""
     allow_missing: _builtins.bool
+    """Create the rule if it does not exist. Default false."""
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Required. The rule, with `rule_id`; a set `etag` is checked, ABORTED ETAG_MISMATCH."""
+
     @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to change. Unset: those that are set."""
+
     def __init__(
         self,
         *,
@@ -191,11 +239,15 @@ Global___UpdateAlertRuleRequest: _TypeAlias = UpdateAlertRuleRequest  # noqa: Y0
 
 @_typing.final
 class UpdateAlertRuleResponse(_message.Message):
+    """The changed rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Output only. The rule."""
+
     def __init__(
         self,
         *,
@@ -211,14 +263,24 @@ Global___UpdateAlertRuleResponse: _TypeAlias = UpdateAlertRuleResponse  # noqa: 
 
 @_typing.final
 class DeleteAlertRuleRequest(_message.Message):
+    """Deletes a rule."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RULE_ID_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     rule_id: _builtins.str
+    """Required. The rule."""
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -236,6 +298,8 @@ Global___DeleteAlertRuleRequest: _TypeAlias = DeleteAlertRuleRequest  # noqa: Y0
 
 @_typing.final
 class DeleteAlertRuleResponse(_message.Message):
+    """The rule is gone."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -251,6 +315,8 @@ Global___DeleteAlertRuleResponse: _TypeAlias = DeleteAlertRuleResponse  # noqa: 
 
 @_typing.final
 class AlertEpisode(_message.Message):
+    """An alert that would have been."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -281,17 +347,29 @@ class AlertEpisode(_message.Message):
     NOTIFICATION_COUNT_FIELD_NUMBER: _builtins.int
     EVIDENCE_FIELD_NUMBER: _builtins.int
     peak_value: _builtins.float
+    """Output only. The worst value."""
     notification_count: _builtins.int
+    """Output only. Number of notifications it would have sent."""
     @_builtins.property
-    def group_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def group_labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Its group."""
+
     @_builtins.property
-    def pending_at(self) -> _timestamp_pb2.Timestamp: ...
+    def pending_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the condition began to hold."""
+
     @_builtins.property
-    def triggered_at(self) -> _timestamp_pb2.Timestamp: ...
+    def triggered_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it would have fired. Unset: it would not."""
+
     @_builtins.property
-    def resolved_at(self) -> _timestamp_pb2.Timestamp: ...
+    def resolved_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it would have been resolved. Unset: not in the range."""
+
     @_builtins.property
-    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Evidence]: ...
+    def evidence(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Evidence]:
+        """Output only. Records that would have caused it."""
+
     def __init__(
         self,
         *,
@@ -313,6 +391,8 @@ Global___AlertEpisode: _TypeAlias = AlertEpisode  # noqa: Y015
 
 @_typing.final
 class PreviewAlertRuleRequest(_message.Message):
+    """Asks what a rule would have done."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_RULE_FIELD_NUMBER: _builtins.int
@@ -321,12 +401,23 @@ class PreviewAlertRuleRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     compare_with_stored: _builtins.bool
+    """Compare with the stored rule of the same `rule_id`. Default false."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     @_builtins.property
-    def alert_rule(self) -> _alert_rule_pb2.AlertRule: ...
+    def alert_rule(self) -> _alert_rule_pb2.AlertRule:
+        """Required. The rule as edited; it need not exist."""
+
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. The past to try it on."""
+
     def __init__(
         self,
         *,
@@ -346,6 +437,8 @@ Global___PreviewAlertRuleRequest: _TypeAlias = PreviewAlertRuleRequest  # noqa: 
 
 @_typing.final
 class PreviewAlertRuleResponse(_message.Message):
+    """What a rule would have done."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EPISODES_FIELD_NUMBER: _builtins.int
@@ -355,15 +448,27 @@ class PreviewAlertRuleResponse(_message.Message):
     DATA_AVAILABLE_FROM_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     episode_count: _builtins.int
+    """Output only. Number of episodes in all pages."""
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]: ...
+    def episodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]:
+        """Output only. The alerts it would have raised."""
+
     @_builtins.property
-    def only_in_stored(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]: ...
+    def only_in_stored(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]:
+        """Output only. Alerts that only the stored rule would have raised."""
+
     @_builtins.property
-    def only_in_edited(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]: ...
+    def only_in_edited(self) -> _containers.RepeatedCompositeFieldContainer[Global___AlertEpisode]:
+        """Output only. Alerts that only the edited rule would have raised."""
+
     @_builtins.property
-    def data_available_from(self) -> _timestamp_pb2.Timestamp: ...
+    def data_available_from(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Raw records older than this are gone, so nothing is said about the time before."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AlertRuleServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Administers alert rules.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -67,40 +68,49 @@ class AlertRuleServiceStub:
 
 
 class AlertRuleServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Administers alert rules.
+    """
 
     def CreateAlertRule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAlertRule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives one rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAlertRules(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists rules. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateAlertRule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAlertRule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a rule; its open alerts are resolved with that reason. Not implemented yet: answers
+        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PreviewAlertRule(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says what alerts a rule would have raised. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -147,7 +157,8 @@ def add_AlertRuleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AlertRuleService:
-    """Missing associated documentation comment in .proto file."""
+    """Administers alert rules.
+    """
 
     @staticmethod
     def CreateAlertRule(request,

@@ -27,68 +27,104 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AlertRuleServiceStub:
+    """Administers alert rules."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AlertRuleServiceAsyncStub: ...
     CreateAlertRule: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.CreateAlertRuleRequest, _alert_rule_service_pb2.CreateAlertRuleResponse]
+    """Creates a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     GetAlertRule: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.GetAlertRuleRequest, _alert_rule_service_pb2.GetAlertRuleResponse]
+    """Gives one rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlertRules: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.ListAlertRulesRequest, _alert_rule_service_pb2.ListAlertRulesResponse]
+    """Lists rules. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     UpdateAlertRule: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.UpdateAlertRuleRequest, _alert_rule_service_pb2.UpdateAlertRuleResponse]
+    """Changes a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     DeleteAlertRule: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.DeleteAlertRuleRequest, _alert_rule_service_pb2.DeleteAlertRuleResponse]
+    """Deletes a rule; its open alerts are resolved with that reason. Not implemented yet: answers
+    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     PreviewAlertRule: _grpc.UnaryUnaryMultiCallable[_alert_rule_service_pb2.PreviewAlertRuleRequest, _alert_rule_service_pb2.PreviewAlertRuleResponse]
+    """Says what alerts a rule would have raised. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class AlertRuleServiceAsyncStub(AlertRuleServiceStub):
+    """Administers alert rules."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateAlertRule: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.CreateAlertRuleRequest, _alert_rule_service_pb2.CreateAlertRuleResponse]  # type: ignore[assignment]
+    """Creates a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     GetAlertRule: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.GetAlertRuleRequest, _alert_rule_service_pb2.GetAlertRuleResponse]  # type: ignore[assignment]
+    """Gives one rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlertRules: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.ListAlertRulesRequest, _alert_rule_service_pb2.ListAlertRulesResponse]  # type: ignore[assignment]
+    """Lists rules. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     UpdateAlertRule: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.UpdateAlertRuleRequest, _alert_rule_service_pb2.UpdateAlertRuleResponse]  # type: ignore[assignment]
+    """Changes a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     DeleteAlertRule: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.DeleteAlertRuleRequest, _alert_rule_service_pb2.DeleteAlertRuleResponse]  # type: ignore[assignment]
+    """Deletes a rule; its open alerts are resolved with that reason. Not implemented yet: answers
+    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     PreviewAlertRule: _aio.UnaryUnaryMultiCallable[_alert_rule_service_pb2.PreviewAlertRuleRequest, _alert_rule_service_pb2.PreviewAlertRuleResponse]  # type: ignore[assignment]
+    """Says what alerts a rule would have raised. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 class AlertRuleServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Administers alert rules."""
+
     @_abc_1.abstractmethod
     def CreateAlertRule(
         self,
         request: _alert_rule_service_pb2.CreateAlertRuleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.CreateAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.CreateAlertRuleResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.CreateAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.CreateAlertRuleResponse]]:
+        """Creates a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def GetAlertRule(
         self,
         request: _alert_rule_service_pb2.GetAlertRuleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.GetAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.GetAlertRuleResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.GetAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.GetAlertRuleResponse]]:
+        """Gives one rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListAlertRules(
         self,
         request: _alert_rule_service_pb2.ListAlertRulesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.ListAlertRulesResponse, _abc.Awaitable[_alert_rule_service_pb2.ListAlertRulesResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.ListAlertRulesResponse, _abc.Awaitable[_alert_rule_service_pb2.ListAlertRulesResponse]]:
+        """Lists rules. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def UpdateAlertRule(
         self,
         request: _alert_rule_service_pb2.UpdateAlertRuleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.UpdateAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.UpdateAlertRuleResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.UpdateAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.UpdateAlertRuleResponse]]:
+        """Changes a rule. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def DeleteAlertRule(
         self,
         request: _alert_rule_service_pb2.DeleteAlertRuleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.DeleteAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.DeleteAlertRuleResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.DeleteAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.DeleteAlertRuleResponse]]:
+        """Deletes a rule; its open alerts are resolved with that reason. Not implemented yet: answers
+        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def PreviewAlertRule(
         self,
         request: _alert_rule_service_pb2.PreviewAlertRuleRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_rule_service_pb2.PreviewAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.PreviewAlertRuleResponse]]: ...
+    ) -> _typing.Union[_alert_rule_service_pb2.PreviewAlertRuleResponse, _abc.Awaitable[_alert_rule_service_pb2.PreviewAlertRuleResponse]]:
+        """Says what alerts a rule would have raised. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
 def add_AlertRuleServiceServicer_to_server(servicer: AlertRuleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

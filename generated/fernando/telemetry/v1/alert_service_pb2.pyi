@@ -25,10 +25,13 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class GetAlertRequest(_message.Message):
+    """Asks for one alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     def __init__(
         self,
         *,
@@ -44,11 +47,15 @@ Global___GetAlertRequest: _TypeAlias = GetAlertRequest  # noqa: Y015
 
 @_typing.final
 class GetAlertResponse(_message.Message):
+    """The alert asked for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -64,6 +71,8 @@ Global___GetAlertResponse: _TypeAlias = GetAlertResponse  # noqa: Y015
 
 @_typing.final
 class ListAlertsRequest(_message.Message):
+    """Asks for alerts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -72,11 +81,21 @@ class ListAlertsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over the columns of `alerts`. Empty: all."""
     order_by: _builtins.str
+    """Order; newest first by default."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Range of `triggered_at`. Unset: open alerts only."""
+
     def __init__(
         self,
         *,
@@ -96,13 +115,20 @@ Global___ListAlertsRequest: _TypeAlias = ListAlertsRequest  # noqa: Y015
 
 @_typing.final
 class ListAlertsResponse(_message.Message):
+    """One page of alerts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Alert]: ...
+    def alerts(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Alert]:
+        """Output only. The alerts."""
+
     def __init__(
         self,
         *,
@@ -119,6 +145,8 @@ Global___ListAlertsResponse: _TypeAlias = ListAlertsResponse  # noqa: Y015
 
 @_typing.final
 class AcknowledgeAlertRequest(_message.Message):
+    """Acknowledges an alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -128,11 +156,24 @@ class AcknowledgeAlertRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     note: _builtins.str
+    """Why, for the history; at most 8 KiB. Default empty."""
     undo: _builtins.bool
+    """Take the acknowledgement back. Default false."""
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -153,11 +194,15 @@ Global___AcknowledgeAlertRequest: _TypeAlias = AcknowledgeAlertRequest  # noqa: 
 
 @_typing.final
 class AcknowledgeAlertResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -173,6 +218,8 @@ Global___AcknowledgeAlertResponse: _TypeAlias = AcknowledgeAlertResponse  # noqa
 
 @_typing.final
 class AssignAlertRequest(_message.Message):
+    """Assigns an alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -182,11 +229,24 @@ class AssignAlertRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     assigned_to: _builtins.str
+    """Who cares for it. Empty: nobody."""
     note: _builtins.str
+    """Why, for the history; at most 8 KiB. Default empty."""
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -207,11 +267,15 @@ Global___AssignAlertRequest: _TypeAlias = AssignAlertRequest  # noqa: Y015
 
 @_typing.final
 class AssignAlertResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -227,6 +291,8 @@ Global___AssignAlertResponse: _TypeAlias = AssignAlertResponse  # noqa: Y015
 
 @_typing.final
 class ResolveAlertRequest(_message.Message):
+    """Resolves an alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -235,10 +301,22 @@ class ResolveAlertRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     resolution_note: _builtins.str
+    """Why; at most 8 KiB."""
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -258,11 +336,15 @@ Global___ResolveAlertRequest: _TypeAlias = ResolveAlertRequest  # noqa: Y015
 
 @_typing.final
 class ResolveAlertResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -278,6 +360,8 @@ Global___ResolveAlertResponse: _TypeAlias = ResolveAlertResponse  # noqa: Y015
 
 @_typing.final
 class ReopenAlertRequest(_message.Message):
+    """Opens an alert again."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -286,10 +370,22 @@ class ReopenAlertRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     note: _builtins.str
+    """Why, for the history; at most 8 KiB. Default empty."""
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -309,11 +405,15 @@ Global___ReopenAlertRequest: _TypeAlias = ReopenAlertRequest  # noqa: Y015
 
 @_typing.final
 class ReopenAlertResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -329,6 +429,8 @@ Global___ReopenAlertResponse: _TypeAlias = ReopenAlertResponse  # noqa: Y015
 
 @_typing.final
 class CommentAlertRequest(_message.Message):
+    """Comments an alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -336,9 +438,18 @@ class CommentAlertRequest(_message.Message):
     NOTE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     note: _builtins.str
+    """Required. The comment; at most 8 KiB."""
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     def __init__(
         self,
         *,
@@ -357,11 +468,15 @@ Global___CommentAlertRequest: _TypeAlias = CommentAlertRequest  # noqa: Y015
 
 @_typing.final
 class CommentAlertResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -377,6 +492,8 @@ Global___CommentAlertResponse: _TypeAlias = CommentAlertResponse  # noqa: Y015
 
 @_typing.final
 class SetAlertImpactRequest(_message.Message):
+    """Sets the impact of an alert."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -385,11 +502,24 @@ class SetAlertImpactRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Required. The alert."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     etag: _builtins.str
+    """The `etag` that was read; if the resource has changed since, the call ends ABORTED
+    ETAG_MISMATCH and nothing changes. Empty: not checked.
+    """
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     @_builtins.property
-    def impact(self) -> _alert_pb2.AlertImpact: ...
+    def impact(self) -> _alert_pb2.AlertImpact:
+        """Required. Whom it concerns."""
+
     def __init__(
         self,
         *,
@@ -409,11 +539,15 @@ Global___SetAlertImpactRequest: _TypeAlias = SetAlertImpactRequest  # noqa: Y015
 
 @_typing.final
 class SetAlertImpactResponse(_message.Message):
+    """The alert afterwards."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def alert(self) -> _alert_pb2.Alert: ...
+    def alert(self) -> _alert_pb2.Alert:
+        """Output only. The alert as it is now."""
+
     def __init__(
         self,
         *,
@@ -429,6 +563,8 @@ Global___SetAlertImpactResponse: _TypeAlias = SetAlertImpactResponse  # noqa: Y0
 
 @_typing.final
 class ListAlertTransitionsRequest(_message.Message):
+    """Asks for changes of alerts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -437,11 +573,21 @@ class ListAlertTransitionsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Only of this alert. Empty: of all."""
     filter: _builtins.str
+    """Filter over transitions. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Range of `occurred_at`. Unset: all."""
+
     def __init__(
         self,
         *,
@@ -461,13 +607,20 @@ Global___ListAlertTransitionsRequest: _TypeAlias = ListAlertTransitionsRequest  
 
 @_typing.final
 class ListAlertTransitionsResponse(_message.Message):
+    """One page of changes."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRANSITIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def transitions(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.AlertTransition]: ...
+    def transitions(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.AlertTransition]:
+        """Output only. The changes."""
+
     def __init__(
         self,
         *,
@@ -484,6 +637,8 @@ Global___ListAlertTransitionsResponse: _TypeAlias = ListAlertTransitionsResponse
 
 @_typing.final
 class ListNotificationsRequest(_message.Message):
+    """Asks for notifications."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_ID_FIELD_NUMBER: _builtins.int
@@ -492,11 +647,21 @@ class ListNotificationsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     alert_id: _builtins.str
+    """Only of this alert. Empty: of all."""
     filter: _builtins.str
+    """Filter over notifications. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Range of `created_at`. Unset: all."""
+
     def __init__(
         self,
         *,
@@ -516,13 +681,20 @@ Global___ListNotificationsRequest: _TypeAlias = ListNotificationsRequest  # noqa
 
 @_typing.final
 class ListNotificationsResponse(_message.Message):
+    """One page of notifications."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATIONS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Notification]: ...
+    def notifications(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Notification]:
+        """Output only. The notifications."""
+
     def __init__(
         self,
         *,
@@ -539,6 +711,8 @@ Global___ListNotificationsResponse: _TypeAlias = ListNotificationsResponse  # no
 
 @_typing.final
 class SubscribeAlertsRequest(_message.Message):
+    """Asks for the feed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
@@ -547,11 +721,21 @@ class SubscribeAlertsRequest(_message.Message):
     INCLUDE_PENDING_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
+    """Go on after this message, without a snapshot; good on any server for 7 days. Empty: begin with
+    a snapshot.
+    """
     filter: _builtins.str
+    """Filter over what does not change in an alert: `rule_id`, `license_id`, `severity`, labels and
+    group labels. Empty: all.
+    """
     skip_snapshot: _builtins.bool
+    """Leave the open alerts out. Default false."""
     include_pending: _builtins.bool
+    """Send pending alerts, too. Default false."""
     @_builtins.property
-    def heartbeat_interval(self) -> _duration_pb2.Duration: ...
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """How often to send a heartbeat, 1 s to 5 min. Unset: 15 s."""
+
     def __init__(
         self,
         *,
@@ -571,10 +755,13 @@ Global___SubscribeAlertsRequest: _TypeAlias = SubscribeAlertsRequest  # noqa: Y0
 
 @_typing.final
 class SnapshotEnd(_message.Message):
+    """The open alerts have all been sent."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ALERT_COUNT_FIELD_NUMBER: _builtins.int
     alert_count: _builtins.int
+    """Output only. Number of alerts sent."""
     def __init__(
         self,
         *,
@@ -590,11 +777,15 @@ Global___SnapshotEnd: _TypeAlias = SnapshotEnd  # noqa: Y015
 
 @_typing.final
 class Heartbeat(_message.Message):
+    """Nothing happened, and the server lives."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVER_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def server_time(self) -> _timestamp_pb2.Timestamp: ...
+    def server_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. The server's time."""
+
     def __init__(
         self,
         *,
@@ -610,6 +801,8 @@ Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
 
 @_typing.final
 class SubscribeAlertsResponse(_message.Message):
+    """One message of the feed."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CURSOR_FIELD_NUMBER: _builtins.int
@@ -618,14 +811,23 @@ class SubscribeAlertsResponse(_message.Message):
     TRANSITION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     cursor: _builtins.str
+    """Output only. Resume with this. Empty in the snapshot: one that is cut begins anew."""
     @_builtins.property
-    def snapshot_alert(self) -> _alert_pb2.Alert: ...
+    def snapshot_alert(self) -> _alert_pb2.Alert:
+        """An open alert of the snapshot."""
+
     @_builtins.property
-    def snapshot_end(self) -> Global___SnapshotEnd: ...
+    def snapshot_end(self) -> Global___SnapshotEnd:
+        """The snapshot is complete."""
+
     @_builtins.property
-    def transition(self) -> _alert_pb2.AlertTransition: ...
+    def transition(self) -> _alert_pb2.AlertTransition:
+        """A change of an alert."""
+
     @_builtins.property
-    def heartbeat(self) -> Global___Heartbeat: ...
+    def heartbeat(self) -> Global___Heartbeat:
+        """A sign of life; its cursor is safe to store."""
+
     def __init__(
         self,
         *,
@@ -647,15 +849,24 @@ Global___SubscribeAlertsResponse: _TypeAlias = SubscribeAlertsResponse  # noqa: 
 
 @_typing.final
 class CreateSilenceRequest(_message.Message):
+    """Creates a silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     validate_only: _builtins.bool
+    """Check everything and answer as if done, but change nothing. Default false."""
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Required. The silence to create."""
+
     def __init__(
         self,
         *,
@@ -673,13 +884,18 @@ Global___CreateSilenceRequest: _TypeAlias = CreateSilenceRequest  # noqa: Y015
 
 @_typing.final
 class CreateSilenceResponse(_message.Message):
+    """The new silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     MATCHING_ALERTS_FIELD_NUMBER: _builtins.int
     matching_alerts: _builtins.int
+    """Output only. Open alerts it covers now."""
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Output only. The silence."""
+
     def __init__(
         self,
         *,
@@ -696,10 +912,13 @@ Global___CreateSilenceResponse: _TypeAlias = CreateSilenceResponse  # noqa: Y015
 
 @_typing.final
 class GetSilenceRequest(_message.Message):
+    """Asks for one silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_ID_FIELD_NUMBER: _builtins.int
     silence_id: _builtins.str
+    """Required. The silence."""
     def __init__(
         self,
         *,
@@ -715,11 +934,15 @@ Global___GetSilenceRequest: _TypeAlias = GetSilenceRequest  # noqa: Y015
 
 @_typing.final
 class GetSilenceResponse(_message.Message):
+    """The silence asked for."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Output only. The silence."""
+
     def __init__(
         self,
         *,
@@ -735,6 +958,8 @@ Global___GetSilenceResponse: _TypeAlias = GetSilenceResponse  # noqa: Y015
 
 @_typing.final
 class ListSilencesRequest(_message.Message):
+    """Asks for silences."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
@@ -742,9 +967,17 @@ class ListSilencesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over silences. Empty: all."""
     include_expired: _builtins.bool
+    """Give those that are over, too. Default false."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     def __init__(
         self,
         *,
@@ -763,13 +996,20 @@ Global___ListSilencesRequest: _TypeAlias = ListSilencesRequest  # noqa: Y015
 
 @_typing.final
 class ListSilencesResponse(_message.Message):
+    """One page of silences."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def silences(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Silence]: ...
+    def silences(self) -> _containers.RepeatedCompositeFieldContainer[_alert_pb2.Silence]:
+        """Output only. The silences."""
+
     def __init__(
         self,
         *,
@@ -786,14 +1026,20 @@ Global___ListSilencesResponse: _TypeAlias = ListSilencesResponse  # noqa: Y015
 
 @_typing.final
 class UpdateSilenceRequest(_message.Message):
+    """Changes a silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Required. The silence, with `silence_id`; a set `etag` is checked, ABORTED ETAG_MISMATCH."""
+
     @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to change. Unset: those that are set."""
+
     def __init__(
         self,
         *,
@@ -810,11 +1056,15 @@ Global___UpdateSilenceRequest: _TypeAlias = UpdateSilenceRequest  # noqa: Y015
 
 @_typing.final
 class UpdateSilenceResponse(_message.Message):
+    """The changed silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Output only. The silence."""
+
     def __init__(
         self,
         *,
@@ -830,12 +1080,18 @@ Global___UpdateSilenceResponse: _TypeAlias = UpdateSilenceResponse  # noqa: Y015
 
 @_typing.final
 class ExpireSilenceRequest(_message.Message):
+    """Ends a silence now."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_ID_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     silence_id: _builtins.str
+    """Required. The silence."""
     actor: _builtins.str
+    """Who does it, as the history shall show; at most 256 bytes. Ignored once the caller's API key
+    names somebody.
+    """
     def __init__(
         self,
         *,
@@ -852,11 +1108,15 @@ Global___ExpireSilenceRequest: _TypeAlias = ExpireSilenceRequest  # noqa: Y015
 
 @_typing.final
 class ExpireSilenceResponse(_message.Message):
+    """The ended silence."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SILENCE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def silence(self) -> _alert_pb2.Silence: ...
+    def silence(self) -> _alert_pb2.Silence:
+        """Output only. The silence."""
+
     def __init__(
         self,
         *,

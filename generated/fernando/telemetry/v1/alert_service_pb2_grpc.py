@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class AlertServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Reads and handles alerts, silences and notifications.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -117,100 +118,120 @@ class AlertServiceStub:
 
 
 class AlertServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Reads and handles alerts, silences and notifications.
+    """
 
     def GetAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives one alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAlerts(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AcknowledgeAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says that somebody knows. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AssignAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says who cares for an alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends an alert; it fires again if the condition still holds after `for_duration`. Not
+        implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReopenAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Opens a resolved alert again. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CommentAlert(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds a comment to the history. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetAlertImpact(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says whom an alert concerns. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAlertTransitions(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists changes of alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNotifications(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists notifications and their attempts. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubscribeAlerts(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends open alerts, then every transition in commit order, with heartbeats. Not implemented yet:
+        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateSilence(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetSilence(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives one silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSilences(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists silences. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSilence(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExpireSilence(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a silence now. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -307,7 +328,8 @@ def add_AlertServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class AlertService:
-    """Missing associated documentation comment in .proto file."""
+    """Reads and handles alerts, silences and notifications.
+    """
 
     @staticmethod
     def GetAlert(request,

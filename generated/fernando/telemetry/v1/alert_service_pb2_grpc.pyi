@@ -27,158 +27,230 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class AlertServiceStub:
+    """Reads and handles alerts, silences and notifications."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AlertServiceAsyncStub: ...
     GetAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]
+    """Gives one alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlerts: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]
+    """Lists alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     AcknowledgeAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.AcknowledgeAlertRequest, _alert_service_pb2.AcknowledgeAlertResponse]
+    """Says that somebody knows. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     AssignAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.AssignAlertRequest, _alert_service_pb2.AssignAlertResponse]
+    """Says who cares for an alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ResolveAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ResolveAlertRequest, _alert_service_pb2.ResolveAlertResponse]
+    """Ends an alert; it fires again if the condition still holds after `for_duration`. Not
+    implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     ReopenAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ReopenAlertRequest, _alert_service_pb2.ReopenAlertResponse]
+    """Opens a resolved alert again. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     CommentAlert: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.CommentAlertRequest, _alert_service_pb2.CommentAlertResponse]
+    """Adds a comment to the history. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     SetAlertImpact: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.SetAlertImpactRequest, _alert_service_pb2.SetAlertImpactResponse]
+    """Says whom an alert concerns. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlertTransitions: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertTransitionsRequest, _alert_service_pb2.ListAlertTransitionsResponse]
+    """Lists changes of alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListNotifications: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListNotificationsRequest, _alert_service_pb2.ListNotificationsResponse]
+    """Lists notifications and their attempts. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     SubscribeAlerts: _grpc.UnaryStreamMultiCallable[_alert_service_pb2.SubscribeAlertsRequest, _alert_service_pb2.SubscribeAlertsResponse]
+    """Sends open alerts, then every transition in commit order, with heartbeats. Not implemented yet:
+    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     CreateSilence: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.CreateSilenceRequest, _alert_service_pb2.CreateSilenceResponse]
+    """Creates a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     GetSilence: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.GetSilenceRequest, _alert_service_pb2.GetSilenceResponse]
+    """Gives one silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListSilences: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ListSilencesRequest, _alert_service_pb2.ListSilencesResponse]
+    """Lists silences. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     UpdateSilence: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.UpdateSilenceRequest, _alert_service_pb2.UpdateSilenceResponse]
+    """Changes a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ExpireSilence: _grpc.UnaryUnaryMultiCallable[_alert_service_pb2.ExpireSilenceRequest, _alert_service_pb2.ExpireSilenceResponse]
+    """Ends a silence now. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 @_typing.type_check_only
 class AlertServiceAsyncStub(AlertServiceStub):
+    """Reads and handles alerts, silences and notifications."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.GetAlertRequest, _alert_service_pb2.GetAlertResponse]  # type: ignore[assignment]
+    """Gives one alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlerts: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertsRequest, _alert_service_pb2.ListAlertsResponse]  # type: ignore[assignment]
+    """Lists alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     AcknowledgeAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.AcknowledgeAlertRequest, _alert_service_pb2.AcknowledgeAlertResponse]  # type: ignore[assignment]
+    """Says that somebody knows. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     AssignAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.AssignAlertRequest, _alert_service_pb2.AssignAlertResponse]  # type: ignore[assignment]
+    """Says who cares for an alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ResolveAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ResolveAlertRequest, _alert_service_pb2.ResolveAlertResponse]  # type: ignore[assignment]
+    """Ends an alert; it fires again if the condition still holds after `for_duration`. Not
+    implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     ReopenAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ReopenAlertRequest, _alert_service_pb2.ReopenAlertResponse]  # type: ignore[assignment]
+    """Opens a resolved alert again. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     CommentAlert: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.CommentAlertRequest, _alert_service_pb2.CommentAlertResponse]  # type: ignore[assignment]
+    """Adds a comment to the history. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     SetAlertImpact: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.SetAlertImpactRequest, _alert_service_pb2.SetAlertImpactResponse]  # type: ignore[assignment]
+    """Says whom an alert concerns. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListAlertTransitions: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListAlertTransitionsRequest, _alert_service_pb2.ListAlertTransitionsResponse]  # type: ignore[assignment]
+    """Lists changes of alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListNotifications: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListNotificationsRequest, _alert_service_pb2.ListNotificationsResponse]  # type: ignore[assignment]
+    """Lists notifications and their attempts. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     SubscribeAlerts: _aio.UnaryStreamMultiCallable[_alert_service_pb2.SubscribeAlertsRequest, _alert_service_pb2.SubscribeAlertsResponse]  # type: ignore[assignment]
+    """Sends open alerts, then every transition in commit order, with heartbeats. Not implemented yet:
+    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     CreateSilence: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.CreateSilenceRequest, _alert_service_pb2.CreateSilenceResponse]  # type: ignore[assignment]
+    """Creates a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     GetSilence: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.GetSilenceRequest, _alert_service_pb2.GetSilenceResponse]  # type: ignore[assignment]
+    """Gives one silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListSilences: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ListSilencesRequest, _alert_service_pb2.ListSilencesResponse]  # type: ignore[assignment]
+    """Lists silences. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     UpdateSilence: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.UpdateSilenceRequest, _alert_service_pb2.UpdateSilenceResponse]  # type: ignore[assignment]
+    """Changes a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ExpireSilence: _aio.UnaryUnaryMultiCallable[_alert_service_pb2.ExpireSilenceRequest, _alert_service_pb2.ExpireSilenceResponse]  # type: ignore[assignment]
+    """Ends a silence now. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 class AlertServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reads and handles alerts, silences and notifications."""
+
     @_abc_1.abstractmethod
     def GetAlert(
         self,
         request: _alert_service_pb2.GetAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.GetAlertResponse, _abc.Awaitable[_alert_service_pb2.GetAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.GetAlertResponse, _abc.Awaitable[_alert_service_pb2.GetAlertResponse]]:
+        """Gives one alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListAlerts(
         self,
         request: _alert_service_pb2.ListAlertsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ListAlertsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertsResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ListAlertsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertsResponse]]:
+        """Lists alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def AcknowledgeAlert(
         self,
         request: _alert_service_pb2.AcknowledgeAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.AcknowledgeAlertResponse, _abc.Awaitable[_alert_service_pb2.AcknowledgeAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.AcknowledgeAlertResponse, _abc.Awaitable[_alert_service_pb2.AcknowledgeAlertResponse]]:
+        """Says that somebody knows. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def AssignAlert(
         self,
         request: _alert_service_pb2.AssignAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.AssignAlertResponse, _abc.Awaitable[_alert_service_pb2.AssignAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.AssignAlertResponse, _abc.Awaitable[_alert_service_pb2.AssignAlertResponse]]:
+        """Says who cares for an alert. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ResolveAlert(
         self,
         request: _alert_service_pb2.ResolveAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ResolveAlertResponse, _abc.Awaitable[_alert_service_pb2.ResolveAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ResolveAlertResponse, _abc.Awaitable[_alert_service_pb2.ResolveAlertResponse]]:
+        """Ends an alert; it fires again if the condition still holds after `for_duration`. Not
+        implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ReopenAlert(
         self,
         request: _alert_service_pb2.ReopenAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ReopenAlertResponse, _abc.Awaitable[_alert_service_pb2.ReopenAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ReopenAlertResponse, _abc.Awaitable[_alert_service_pb2.ReopenAlertResponse]]:
+        """Opens a resolved alert again. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def CommentAlert(
         self,
         request: _alert_service_pb2.CommentAlertRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.CommentAlertResponse, _abc.Awaitable[_alert_service_pb2.CommentAlertResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.CommentAlertResponse, _abc.Awaitable[_alert_service_pb2.CommentAlertResponse]]:
+        """Adds a comment to the history. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def SetAlertImpact(
         self,
         request: _alert_service_pb2.SetAlertImpactRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.SetAlertImpactResponse, _abc.Awaitable[_alert_service_pb2.SetAlertImpactResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.SetAlertImpactResponse, _abc.Awaitable[_alert_service_pb2.SetAlertImpactResponse]]:
+        """Says whom an alert concerns. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListAlertTransitions(
         self,
         request: _alert_service_pb2.ListAlertTransitionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ListAlertTransitionsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertTransitionsResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ListAlertTransitionsResponse, _abc.Awaitable[_alert_service_pb2.ListAlertTransitionsResponse]]:
+        """Lists changes of alerts. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListNotifications(
         self,
         request: _alert_service_pb2.ListNotificationsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ListNotificationsResponse, _abc.Awaitable[_alert_service_pb2.ListNotificationsResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ListNotificationsResponse, _abc.Awaitable[_alert_service_pb2.ListNotificationsResponse]]:
+        """Lists notifications and their attempts. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def SubscribeAlerts(
         self,
         request: _alert_service_pb2.SubscribeAlertsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_alert_service_pb2.SubscribeAlertsResponse], _abc.AsyncIterator[_alert_service_pb2.SubscribeAlertsResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_alert_service_pb2.SubscribeAlertsResponse], _abc.AsyncIterator[_alert_service_pb2.SubscribeAlertsResponse]]:
+        """Sends open alerts, then every transition in commit order, with heartbeats. Not implemented yet:
+        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def CreateSilence(
         self,
         request: _alert_service_pb2.CreateSilenceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.CreateSilenceResponse, _abc.Awaitable[_alert_service_pb2.CreateSilenceResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.CreateSilenceResponse, _abc.Awaitable[_alert_service_pb2.CreateSilenceResponse]]:
+        """Creates a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def GetSilence(
         self,
         request: _alert_service_pb2.GetSilenceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.GetSilenceResponse, _abc.Awaitable[_alert_service_pb2.GetSilenceResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.GetSilenceResponse, _abc.Awaitable[_alert_service_pb2.GetSilenceResponse]]:
+        """Gives one silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListSilences(
         self,
         request: _alert_service_pb2.ListSilencesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ListSilencesResponse, _abc.Awaitable[_alert_service_pb2.ListSilencesResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ListSilencesResponse, _abc.Awaitable[_alert_service_pb2.ListSilencesResponse]]:
+        """Lists silences. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def UpdateSilence(
         self,
         request: _alert_service_pb2.UpdateSilenceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.UpdateSilenceResponse, _abc.Awaitable[_alert_service_pb2.UpdateSilenceResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.UpdateSilenceResponse, _abc.Awaitable[_alert_service_pb2.UpdateSilenceResponse]]:
+        """Changes a silence. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ExpireSilence(
         self,
         request: _alert_service_pb2.ExpireSilenceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_alert_service_pb2.ExpireSilenceResponse, _abc.Awaitable[_alert_service_pb2.ExpireSilenceResponse]]: ...
+    ) -> _typing.Union[_alert_service_pb2.ExpireSilenceResponse, _abc.Awaitable[_alert_service_pb2.ExpireSilenceResponse]]:
+        """Ends a silence now. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 def add_AlertServiceServicer_to_server(servicer: AlertServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

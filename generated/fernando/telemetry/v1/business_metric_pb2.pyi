@@ -27,24 +27,43 @@ class _PeriodType:
 class _PeriodTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PERIOD_TYPE_UNSPECIFIED: _PeriodType.ValueType  # 0
+    """Not set. A record with it is rejected: FIELD_MISSING."""
     PERIOD_TYPE_HOURLY: _PeriodType.ValueType  # 1
+    """One hour."""
     PERIOD_TYPE_DAILY: _PeriodType.ValueType  # 2
+    """One day in the record's time zone."""
     PERIOD_TYPE_WEEKLY: _PeriodType.ValueType  # 3
+    """One week."""
     PERIOD_TYPE_MONTHLY: _PeriodType.ValueType  # 4
+    """One calendar month."""
     PERIOD_TYPE_QUARTERLY: _PeriodType.ValueType  # 5
+    """One quarter of a year."""
     PERIOD_TYPE_YEARLY: _PeriodType.ValueType  # 6
+    """One year."""
     PERIOD_TYPE_CUSTOM: _PeriodType.ValueType  # 7
+    """Any other period: `period_start` and `period_end` say which."""
 
-class PeriodType(_PeriodType, metaclass=_PeriodTypeEnumTypeWrapper): ...
+class PeriodType(_PeriodType, metaclass=_PeriodTypeEnumTypeWrapper):
+    """Length of the period a KPI is about. In SQL, filters and JSON the value is the lower-case word
+    without prefix, such as `daily`.
+    """
 
 PERIOD_TYPE_UNSPECIFIED: PeriodType.ValueType  # 0
+"""Not set. A record with it is rejected: FIELD_MISSING."""
 PERIOD_TYPE_HOURLY: PeriodType.ValueType  # 1
+"""One hour."""
 PERIOD_TYPE_DAILY: PeriodType.ValueType  # 2
+"""One day in the record's time zone."""
 PERIOD_TYPE_WEEKLY: PeriodType.ValueType  # 3
+"""One week."""
 PERIOD_TYPE_MONTHLY: PeriodType.ValueType  # 4
+"""One calendar month."""
 PERIOD_TYPE_QUARTERLY: PeriodType.ValueType  # 5
+"""One quarter of a year."""
 PERIOD_TYPE_YEARLY: PeriodType.ValueType  # 6
+"""One year."""
 PERIOD_TYPE_CUSTOM: PeriodType.ValueType  # 7
+"""Any other period: `period_start` and `period_end` say which."""
 Global___PeriodType: _TypeAlias = PeriodType  # noqa: Y015
 
 class _CalculationMethod:
@@ -54,32 +73,62 @@ class _CalculationMethod:
 class _CalculationMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CalculationMethod.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CALCULATION_METHOD_UNSPECIFIED: _CalculationMethod.ValueType  # 0
+    """Not set: not known, stored as NULL."""
     CALCULATION_METHOD_SUM: _CalculationMethod.ValueType  # 1
+    """A sum over the period."""
     CALCULATION_METHOD_COUNT: _CalculationMethod.ValueType  # 2
+    """A number of things in the period."""
     CALCULATION_METHOD_AVERAGE: _CalculationMethod.ValueType  # 3
+    """An arithmetic mean."""
     CALCULATION_METHOD_MEDIAN: _CalculationMethod.ValueType  # 4
+    """A median."""
     CALCULATION_METHOD_DISTINCT_COUNT: _CalculationMethod.ValueType  # 5
+    """A number of different things."""
     CALCULATION_METHOD_RATIO: _CalculationMethod.ValueType  # 6
+    """One quantity divided by another."""
     CALCULATION_METHOD_LAST: _CalculationMethod.ValueType  # 7
+    """The value at the end of the period."""
     CALCULATION_METHOD_MIN: _CalculationMethod.ValueType  # 8
+    """The smallest value of the period."""
     CALCULATION_METHOD_MAX: _CalculationMethod.ValueType  # 9
+    """The largest value of the period."""
 
-class CalculationMethod(_CalculationMethod, metaclass=_CalculationMethodEnumTypeWrapper): ...
+class CalculationMethod(_CalculationMethod, metaclass=_CalculationMethodEnumTypeWrapper):
+    """How a KPI was computed, so that a reader knows what may be added up: sums and counts may, the
+    rest may not. In SQL, filters and JSON the value is the lower-case word without prefix, such as
+    `average`.
+    """
 
 CALCULATION_METHOD_UNSPECIFIED: CalculationMethod.ValueType  # 0
+"""Not set: not known, stored as NULL."""
 CALCULATION_METHOD_SUM: CalculationMethod.ValueType  # 1
+"""A sum over the period."""
 CALCULATION_METHOD_COUNT: CalculationMethod.ValueType  # 2
+"""A number of things in the period."""
 CALCULATION_METHOD_AVERAGE: CalculationMethod.ValueType  # 3
+"""An arithmetic mean."""
 CALCULATION_METHOD_MEDIAN: CalculationMethod.ValueType  # 4
+"""A median."""
 CALCULATION_METHOD_DISTINCT_COUNT: CalculationMethod.ValueType  # 5
+"""A number of different things."""
 CALCULATION_METHOD_RATIO: CalculationMethod.ValueType  # 6
+"""One quantity divided by another."""
 CALCULATION_METHOD_LAST: CalculationMethod.ValueType  # 7
+"""The value at the end of the period."""
 CALCULATION_METHOD_MIN: CalculationMethod.ValueType  # 8
+"""The smallest value of the period."""
 CALCULATION_METHOD_MAX: CalculationMethod.ValueType  # 9
+"""The largest value of the period."""
 Global___CalculationMethod: _TypeAlias = CalculationMethod  # noqa: Y015
 
 @_typing.final
 class BusinessMetric(_message.Message):
+    """One KPI of one period: a row of `business_metrics`. Its identity is all fields but
+    `metric_value`, `calculation_method` and the output-only ones: sending the same identity again
+    corrects the value, and of all commits of an identity the latest is current and the others are
+    superseded. An empty text is stored as NULL.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -120,26 +169,77 @@ class BusinessMetric(_message.Message):
     INGESTED_AT_FIELD_NUMBER: _builtins.int
     SUPERSEDED_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. What is counted, such as `monthly_recurring_revenue`. 1 to 256 bytes; empty is
+    FIELD_MISSING, longer TEXT_TOO_LONG.
+    """
     metric_category: _builtins.str
+    """Group of the name, such as `revenue`. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     metric_value: _builtins.str
+    """Required. The value as a decimal: `-?\\d{1,20}(\\.\\d{1,18})?`, without exponent, plus sign, white
+    space or separators; money is never a float. Empty is FIELD_MISSING, anything else
+    INVALID_DECIMAL. Stored as NUMERIC with the digits sent: `49.90` reads back as `49.90`.
+    """
     metric_unit: _builtins.str
+    """Unit of the value, such as `requests`. At most 256 bytes, else TEXT_TOO_LONG. For money
+    `currency` decides, whatever stands here. Default: none.
+    """
     currency: _builtins.str
+    """Currency of the value: an ISO 4217 code of three upper-case letters, such as `EUR`, else
+    INVALID_CURRENCY. Empty: not money.
+    """
     period_type: Global___PeriodType.ValueType
+    """Required. What kind of period it is; it is not compared with the times. Unset is FIELD_MISSING,
+    an unknown number UNKNOWN_ENUM_VALUE.
+    """
     calculation_method: Global___CalculationMethod.ValueType
+    """How the value was computed. Unset: not known. An unknown number is UNKNOWN_ENUM_VALUE. Not part
+    of the identity.
+    """
     license_id: _builtins.str
+    """The licence (tenant) the value is about. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one
+    of RecordDefaults, else the one of the caller's API key, else none.
+    """
     customer_id: _builtins.str
+    """The customer the value is about. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     user_id: _builtins.str
+    """The user the value is about. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     time_zone: _builtins.str
+    """IANA time zone of the period, such as `Europe/Lisbon`: the views' `date` is the local date of
+    `period_start` in it. Empty: UTC. A zone PostgreSQL does not know is INVALID_TIME_ZONE.
+    """
     metric_id: _builtins.str
+    """Output only. The server's name of the record: a UUIDv7, rising in the order of a batch. A value
+    sent is ignored.
+    """
     superseded: _builtins.bool
+    """Output only. A later commit of the same identity replaced this value. Only lists with
+    `include_superseded` show such records. A value sent is ignored.
+    """
     @_builtins.property
-    def period_start(self) -> _timestamp_pb2.Timestamp: ...
+    def period_start(self) -> _timestamp_pb2.Timestamp:
+        """Required. First moment of the period, inclusive, stored to the microsecond; lists go by it.
+        Unset is FIELD_MISSING, not before `period_end` INVALID_PERIOD, more than one day ahead of the
+        server's clock TIME_IN_FUTURE.
+        """
+
     @_builtins.property
-    def period_end(self) -> _timestamp_pb2.Timestamp: ...
+    def period_end(self) -> _timestamp_pb2.Timestamp:
+        """Required. End of the period, exclusive, stored to the microsecond; age and retention go by it.
+        Unset is FIELD_MISSING, not after `period_start` INVALID_PERIOD, older than the retention of
+        business metrics (180 days by default) TIME_TOO_OLD, more than 400 days ahead of the server's
+        clock TIME_IN_FUTURE.
+        """
+
     @_builtins.property
-    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further dimensions, part of the identity. At most 64, else TOO_MANY_LABELS; keys at most 64 and
+        values at most 256 bytes, else TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """
+
     @_builtins.property
-    def ingested_at(self) -> _timestamp_pb2.Timestamp: ...
+    def ingested_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the server stored it, on the database's clock. A value sent is ignored."""
+
     def __init__(
         self,
         *,

@@ -22,15 +22,29 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ErrorStatus(_message.Message):
+    """Wire twin of google.rpc.Status: what the trailer `grpc-status-details-bin` holds. The messages of
+    this file have the fields and numbers of google.rpc's, so that a client with grpcio and protobuf
+    alone can read errors, and grpcio-status, grpc-go and grpc-java read the same bytes by their own
+    types.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     DETAILS_FIELD_NUMBER: _builtins.int
     code: _builtins.int
+    """Status code of the call, 1 to 16."""
     message: _builtins.str
+    """What is wrong, as a sentence for people; its words may change."""
     @_builtins.property
-    def details(self) -> _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]: ...
+    def details(self) -> _containers.RepeatedCompositeFieldContainer[_any_pb2.Any]:
+        """The details: always one ErrorInfo; a BadRequest where fields are to blame; a RetryInfo where a
+        retry helps. Their type URLs are google.rpc's, such as
+        `type.googleapis.com/google.rpc.ErrorInfo`: compare the part behind the slash and parse `value`
+        as the twin.
+        """
+
     def __init__(
         self,
         *,
@@ -48,6 +62,8 @@ Global___ErrorStatus: _TypeAlias = ErrorStatus  # noqa: Y015
 
 @_typing.final
 class ErrorInfo(_message.Message):
+    """Wire twin of google.rpc.ErrorInfo: why, for programs."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -74,9 +90,13 @@ class ErrorInfo(_message.Message):
     DOMAIN_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
+    """Name of an ErrorReason without prefix, such as `INVALID_FILTER`."""
     domain: _builtins.str
+    """Always `telemetry.fernando`."""
     @_builtins.property
-    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Facts about this case; ErrorReason shows the keys of each reason."""
+
     def __init__(
         self,
         *,
@@ -94,18 +114,25 @@ Global___ErrorInfo: _TypeAlias = ErrorInfo  # noqa: Y015
 
 @_typing.final
 class BadRequest(_message.Message):
+    """Wire twin of google.rpc.BadRequest: which fields are to blame."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
     class FieldViolation(_message.Message):
+        """One field that is to blame."""
+
         DESCRIPTOR: _descriptor.Descriptor
 
         FIELD_FIELD_NUMBER: _builtins.int
         DESCRIPTION_FIELD_NUMBER: _builtins.int
         REASON_FIELD_NUMBER: _builtins.int
         field: _builtins.str
+        """Path of the field as the contract spells it, such as `time_range.start_time`."""
         description: _builtins.str
+        """What is wrong with it and what would be right, as a sentence for people."""
         reason: _builtins.str
+        """Name of the ErrorReason without prefix, such as `INVALID_FIELD`."""
         def __init__(
             self,
             *,
@@ -121,7 +148,9 @@ class BadRequest(_message.Message):
 
     FIELD_VIOLATIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadRequest.FieldViolation]: ...
+    def field_violations(self) -> _containers.RepeatedCompositeFieldContainer[Global___BadRequest.FieldViolation]:
+        """The fields, at least one."""
+
     def __init__(
         self,
         *,
@@ -137,11 +166,15 @@ Global___BadRequest: _TypeAlias = BadRequest  # noqa: Y015
 
 @_typing.final
 class RetryInfo(_message.Message):
+    """Wire twin of google.rpc.RetryInfo: when a retry is worth it."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     RETRY_DELAY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def retry_delay(self) -> _duration_pb2.Duration: ...
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """Wait at least this long. At most 2 s on calls that ingest."""
+
     def __init__(
         self,
         *,

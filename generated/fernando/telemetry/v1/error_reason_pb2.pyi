@@ -23,70 +23,412 @@ class _ErrorReason:
 class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     ERROR_REASON_UNSPECIFIED: _ErrorReason.ValueType  # 0
+    """Never sent."""
     ERROR_REASON_INVALID_FIELD: _ErrorReason.ValueType  # 1
-    ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 2
-    ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 3
-    ERROR_REASON_INVALID_TIME_RANGE: _ErrorReason.ValueType  # 4
-    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 5
-    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 6
-    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 7
-    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 8
-    ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 9
-    ERROR_REASON_HELLO_REQUIRED: _ErrorReason.ValueType  # 20
-    ERROR_REASON_SEQUENCE_GAP: _ErrorReason.ValueType  # 21
-    ERROR_REASON_PRODUCER_FENCED: _ErrorReason.ValueType  # 22
-    ERROR_REASON_UNDECODABLE: _ErrorReason.ValueType  # 23
-    ERROR_REASON_BATCH_REFUSED: _ErrorReason.ValueType  # 24
-    ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 25
-    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 30
-    ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 31
-    ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 32
-    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 33
-    ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 40
-    ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: _ErrorReason.ValueType  # 41
-    ERROR_REASON_AGGREGATION_NOT_APPLICABLE: _ErrorReason.ValueType  # 42
-    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 50
-    ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 51
-    ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 52
-    ERROR_REASON_ALERT_STATE_CONFLICT: _ErrorReason.ValueType  # 53
-    ERROR_REASON_CHANNEL_IN_USE: _ErrorReason.ValueType  # 54
-    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 60
-    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 61
-    ERROR_REASON_LICENSE_NOT_ALLOWED: _ErrorReason.ValueType  # 62
-    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 99
+    """INVALID_ARGUMENT. A field of the request has a value that is not allowed; BadRequest names all
+    such fields that were found.
 
-class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper): ...
+        {"reason": "INVALID_FIELD", "domain": "telemetry.fernando",
+         "metadata": {"field": "page_size"}}
+    """
+    ERROR_REASON_INVALID_FILTER: _ErrorReason.ValueType  # 2
+    """INVALID_ARGUMENT. A filter does not parse, names no column, compares it with what it cannot be
+    compared with, or is too long. `position` counts characters from 0.
+
+        {"reason": "INVALID_FILTER", "domain": "telemetry.fernando",
+         "metadata": {"position": "14"}}
+    """
+    ERROR_REASON_INVALID_PAGE_TOKEN: _ErrorReason.ValueType  # 3
+    """INVALID_ARGUMENT. A page token is damaged or belongs to a request with other arguments. Begin
+    with the first page.
+
+        {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando",
+         "metadata": {"field": "page_token"}}
+    """
+    ERROR_REASON_INVALID_TIME_RANGE: _ErrorReason.ValueType  # 4
+    """INVALID_ARGUMENT. A required time range is missing, half given, empty or reversed.
+
+        {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando",
+         "metadata": {"field": "time_range"}}
+    """
+    ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 5
+    """NOT_FOUND. What the request names does not exist.
+
+        {"reason": "NOT_FOUND", "domain": "telemetry.fernando",
+         "metadata": {"resource": "trace", "id": "000000000000000053995c3f42cd8ad8"}}
+    """
+    ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 6
+    """ALREADY_EXISTS. Something else has the name that the request wants to give. Not sent yet.
+
+        {"reason": "ALREADY_EXISTS", "domain": "telemetry.fernando",
+         "metadata": {"resource": "alert_rule", "field": "rule_name"}}
+    """
+    ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 7
+    """ABORTED. The resource has changed since its etag was read: read it again, then decide. Not sent
+    yet.
+
+        {"reason": "ETAG_MISMATCH", "domain": "telemetry.fernando",
+         "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
+    """
+    ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 8
+    """INVALID_ARGUMENT. The `request_id` came with other content before. Not sent yet.
+
+        {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando",
+         "metadata": {"request_id": "7d3c4b8e-64d5-4f36-8c1a-5d1c3f0a9b27"}}
+    """
+    ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 9
+    """UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
+    not.
+
+        {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando",
+         "metadata": {"feature": "/fernando.telemetry.v1.EventService/TailEvents"}}
+    """
+    ERROR_REASON_HELLO_REQUIRED: _ErrorReason.ValueType  # 20
+    """FAILED_PRECONDITION. The first message of a stream was no hello, or a later one was.
+
+        {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando",
+         "metadata": {"got": "batch"}}
+    """
+    ERROR_REASON_SEQUENCE_GAP: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION. A batch has not the number that had to come: nothing of it was stored.
+    Reconnect and go on from the welcome.
+
+        {"reason": "SEQUENCE_GAP", "domain": "telemetry.fernando",
+         "metadata": {"expected": "42", "got": "44"}}
+    """
+    ERROR_REASON_PRODUCER_FENCED: _ErrorReason.ValueType  # 22
+    """ABORTED. A newer stream said hello with the same `producer_id`. Do not reconnect under that
+    name by yourself: two producers with one name would fence each other for ever. Not sent yet.
+
+        {"reason": "PRODUCER_FENCED", "domain": "telemetry.fernando",
+         "metadata": {"producer_id": "checkout-7f9c", "producer_epoch": "3"}}
+    """
+    ERROR_REASON_UNDECODABLE: _ErrorReason.ValueType  # 23
+    """INVALID_ARGUMENT. The bytes of a message are not the message of its method.
+
+        {"reason": "UNDECODABLE", "domain": "telemetry.fernando",
+         "metadata": {"message": "fernando.telemetry.v1.StreamTelemetryRequest"}}
+    """
+    ERROR_REASON_BATCH_REFUSED: _ErrorReason.ValueType  # 24
+    """INVALID_ARGUMENT. A batch sent by IngestTelemetry was refused as a whole; `refusal` is the
+    BatchRefusalReason.
+
+        {"reason": "BATCH_REFUSED", "domain": "telemetry.fernando",
+         "metadata": {"refusal": "too_many_records"}}
+    """
+    ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 25
+    """INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
+
+        {"reason": "TOO_LARGE", "domain": "telemetry.fernando",
+         "metadata": {"limit_bytes": "67108864", "got_bytes": "68000000"}}
+    """
+    ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 30
+    """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+
+        {"reason": "OVERLOADED", "domain": "telemetry.fernando",
+         "metadata": {"queued_bytes": "67108864"}}
+    """
+    ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 31
+    """UNAVAILABLE. The server stops. RetryInfo says when to try again, best on another server.
+
+        {"reason": "DRAINING", "domain": "telemetry.fernando", "metadata": {}}
+    """
+    ERROR_REASON_DATABASE_UNAVAILABLE: _ErrorReason.ValueType  # 32
+    """UNAVAILABLE. The database does not answer or cannot work now. RetryInfo says when to try again;
+    what was not acknowledged may or may not be stored, so resend it under its number or
+    `request_id`.
+
+        {"reason": "DATABASE_UNAVAILABLE", "domain": "telemetry.fernando", "metadata": {}}
+    """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 33
+    """RESOURCE_EXHAUSTED. The caller sends more than it may. RetryInfo says when to try again. Not
+    sent yet.
+
+        {"reason": "RATE_LIMITED", "domain": "telemetry.fernando",
+         "metadata": {"limit": "records_per_second", "value": "5000"}}
+    """
+    ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 40
+    """RESOURCE_EXHAUSTED. A read ran past its time or its rows; there is no partial answer and no
+    RetryInfo: ask for less. `limit` is the setting that ended it.
+
+        {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando",
+         "metadata": {"limit": "query_timeout_seconds", "value": "30"}}
+    """
+    ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: _ErrorReason.ValueType  # 41
+    """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
+    says when to try again. Not sent yet.
+
+        {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
+         "metadata": {"min_commit_token": "AAABAAAAACo"}}
+    """
+    ERROR_REASON_AGGREGATION_NOT_APPLICABLE: _ErrorReason.ValueType  # 42
+    """INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
+
+        {"reason": "AGGREGATION_NOT_APPLICABLE", "domain": "telemetry.fernando",
+         "metadata": {"aggregation": "rate", "metric_type": "gauge"}}
+    """
+    ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 50
+    """INVALID_ARGUMENT. A cursor is damaged or belongs to another filter. Not sent yet.
+
+        {"reason": "CURSOR_INVALID", "domain": "telemetry.fernando",
+         "metadata": {"field": "cursor"}}
+    """
+    ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 51
+    """OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew. Not sent yet.
+
+        {"reason": "CURSOR_TOO_OLD", "domain": "telemetry.fernando",
+         "metadata": {"oldest_available_at": "2026-01-31T00:00:00Z"}}
+    """
+    ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 52
+    """RESOURCE_EXHAUSTED. The client read too slowly and was cut off: resume from the last cursor.
+    Not sent yet.
+
+        {"reason": "SLOW_CONSUMER", "domain": "telemetry.fernando",
+         "metadata": {"buffered_bytes": "4194304"}}
+    """
+    ERROR_REASON_ALERT_STATE_CONFLICT: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION. The alert is in a state that does not allow it, such as resolving a
+    resolved one. Not sent yet.
+
+        {"reason": "ALERT_STATE_CONFLICT", "domain": "telemetry.fernando",
+         "metadata": {"alert_id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11", "state": "resolved"}}
+    """
+    ERROR_REASON_CHANNEL_IN_USE: _ErrorReason.ValueType  # 54
+    """FAILED_PRECONDITION. Rules still send to the notification channel. Not sent yet.
+
+        {"reason": "CHANNEL_IN_USE", "domain": "telemetry.fernando",
+         "metadata": {"channel_id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11", "rule_count": "2"}}
+    """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 60
+    """UNAUTHENTICATED. The call has no API key, or one that is unknown, expired or revoked. Not sent
+    yet.
+
+        {"reason": "UNAUTHENTICATED", "domain": "telemetry.fernando", "metadata": {}}
+    """
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 61
+    """PERMISSION_DENIED. The caller's API key lacks the scope the method needs. Not sent yet.
+
+        {"reason": "SCOPE_MISSING", "domain": "telemetry.fernando",
+         "metadata": {"scope": "ingest"}}
+    """
+    ERROR_REASON_LICENSE_NOT_ALLOWED: _ErrorReason.ValueType  # 62
+    """PERMISSION_DENIED. The caller's API key belongs to another licence. Not sent yet.
+
+        {"reason": "LICENSE_NOT_ALLOWED", "domain": "telemetry.fernando",
+         "metadata": {"license_id": "acme"}}
+    """
+    ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 99
+    """INTERNAL. A fault of the server. The message is always the same; the server's log has the rest.
+
+        {"reason": "INTERNAL", "domain": "telemetry.fernando", "metadata": {}}
+    """
+
+class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
+    """Why a call ended: `ErrorInfo.reason`, without the prefix, of the google.rpc.Status in the trailer
+    `grpc-status-details-bin`; `ErrorInfo.domain` is always `telemetry.fernando`. Each value says the
+    status, what it means, and shows a full ErrorInfo: the metadata keys shown are always there,
+    others may come. What went wrong with a batch or a record has enums of its own:
+    BatchRefusalReason, VerdictReason. New values may come: go by the status then.
+    """
 
 ERROR_REASON_UNSPECIFIED: ErrorReason.ValueType  # 0
+"""Never sent."""
 ERROR_REASON_INVALID_FIELD: ErrorReason.ValueType  # 1
+"""INVALID_ARGUMENT. A field of the request has a value that is not allowed; BadRequest names all
+such fields that were found.
+
+    {"reason": "INVALID_FIELD", "domain": "telemetry.fernando",
+     "metadata": {"field": "page_size"}}
+"""
 ERROR_REASON_INVALID_FILTER: ErrorReason.ValueType  # 2
+"""INVALID_ARGUMENT. A filter does not parse, names no column, compares it with what it cannot be
+compared with, or is too long. `position` counts characters from 0.
+
+    {"reason": "INVALID_FILTER", "domain": "telemetry.fernando",
+     "metadata": {"position": "14"}}
+"""
 ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 3
+"""INVALID_ARGUMENT. A page token is damaged or belongs to a request with other arguments. Begin
+with the first page.
+
+    {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando",
+     "metadata": {"field": "page_token"}}
+"""
 ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 4
+"""INVALID_ARGUMENT. A required time range is missing, half given, empty or reversed.
+
+    {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando",
+     "metadata": {"field": "time_range"}}
+"""
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 5
+"""NOT_FOUND. What the request names does not exist.
+
+    {"reason": "NOT_FOUND", "domain": "telemetry.fernando",
+     "metadata": {"resource": "trace", "id": "000000000000000053995c3f42cd8ad8"}}
+"""
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 6
+"""ALREADY_EXISTS. Something else has the name that the request wants to give. Not sent yet.
+
+    {"reason": "ALREADY_EXISTS", "domain": "telemetry.fernando",
+     "metadata": {"resource": "alert_rule", "field": "rule_name"}}
+"""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 7
+"""ABORTED. The resource has changed since its etag was read: read it again, then decide. Not sent
+yet.
+
+    {"reason": "ETAG_MISMATCH", "domain": "telemetry.fernando",
+     "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
+"""
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 8
+"""INVALID_ARGUMENT. The `request_id` came with other content before. Not sent yet.
+
+    {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando",
+     "metadata": {"request_id": "7d3c4b8e-64d5-4f36-8c1a-5d1c3f0a9b27"}}
+"""
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 9
+"""UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
+not.
+
+    {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando",
+     "metadata": {"feature": "/fernando.telemetry.v1.EventService/TailEvents"}}
+"""
 ERROR_REASON_HELLO_REQUIRED: ErrorReason.ValueType  # 20
+"""FAILED_PRECONDITION. The first message of a stream was no hello, or a later one was.
+
+    {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando",
+     "metadata": {"got": "batch"}}
+"""
 ERROR_REASON_SEQUENCE_GAP: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION. A batch has not the number that had to come: nothing of it was stored.
+Reconnect and go on from the welcome.
+
+    {"reason": "SEQUENCE_GAP", "domain": "telemetry.fernando",
+     "metadata": {"expected": "42", "got": "44"}}
+"""
 ERROR_REASON_PRODUCER_FENCED: ErrorReason.ValueType  # 22
+"""ABORTED. A newer stream said hello with the same `producer_id`. Do not reconnect under that
+name by yourself: two producers with one name would fence each other for ever. Not sent yet.
+
+    {"reason": "PRODUCER_FENCED", "domain": "telemetry.fernando",
+     "metadata": {"producer_id": "checkout-7f9c", "producer_epoch": "3"}}
+"""
 ERROR_REASON_UNDECODABLE: ErrorReason.ValueType  # 23
+"""INVALID_ARGUMENT. The bytes of a message are not the message of its method.
+
+    {"reason": "UNDECODABLE", "domain": "telemetry.fernando",
+     "metadata": {"message": "fernando.telemetry.v1.StreamTelemetryRequest"}}
+"""
 ERROR_REASON_BATCH_REFUSED: ErrorReason.ValueType  # 24
+"""INVALID_ARGUMENT. A batch sent by IngestTelemetry was refused as a whole; `refusal` is the
+BatchRefusalReason.
+
+    {"reason": "BATCH_REFUSED", "domain": "telemetry.fernando",
+     "metadata": {"refusal": "too_many_records"}}
+"""
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 25
+"""INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
+
+    {"reason": "TOO_LARGE", "domain": "telemetry.fernando",
+     "metadata": {"limit_bytes": "67108864", "got_bytes": "68000000"}}
+"""
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 30
+"""RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+
+    {"reason": "OVERLOADED", "domain": "telemetry.fernando",
+     "metadata": {"queued_bytes": "67108864"}}
+"""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 31
+"""UNAVAILABLE. The server stops. RetryInfo says when to try again, best on another server.
+
+    {"reason": "DRAINING", "domain": "telemetry.fernando", "metadata": {}}
+"""
 ERROR_REASON_DATABASE_UNAVAILABLE: ErrorReason.ValueType  # 32
+"""UNAVAILABLE. The database does not answer or cannot work now. RetryInfo says when to try again;
+what was not acknowledged may or may not be stored, so resend it under its number or
+`request_id`.
+
+    {"reason": "DATABASE_UNAVAILABLE", "domain": "telemetry.fernando", "metadata": {}}
+"""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 33
+"""RESOURCE_EXHAUSTED. The caller sends more than it may. RetryInfo says when to try again. Not
+sent yet.
+
+    {"reason": "RATE_LIMITED", "domain": "telemetry.fernando",
+     "metadata": {"limit": "records_per_second", "value": "5000"}}
+"""
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 40
+"""RESOURCE_EXHAUSTED. A read ran past its time or its rows; there is no partial answer and no
+RetryInfo: ask for less. `limit` is the setting that ended it.
+
+    {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando",
+     "metadata": {"limit": "query_timeout_seconds", "value": "30"}}
+"""
 ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: ErrorReason.ValueType  # 41
+"""UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
+says when to try again. Not sent yet.
+
+    {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
+     "metadata": {"min_commit_token": "AAABAAAAACo"}}
+"""
 ERROR_REASON_AGGREGATION_NOT_APPLICABLE: ErrorReason.ValueType  # 42
+"""INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
+
+    {"reason": "AGGREGATION_NOT_APPLICABLE", "domain": "telemetry.fernando",
+     "metadata": {"aggregation": "rate", "metric_type": "gauge"}}
+"""
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 50
+"""INVALID_ARGUMENT. A cursor is damaged or belongs to another filter. Not sent yet.
+
+    {"reason": "CURSOR_INVALID", "domain": "telemetry.fernando",
+     "metadata": {"field": "cursor"}}
+"""
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 51
+"""OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew. Not sent yet.
+
+    {"reason": "CURSOR_TOO_OLD", "domain": "telemetry.fernando",
+     "metadata": {"oldest_available_at": "2026-01-31T00:00:00Z"}}
+"""
 ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 52
+"""RESOURCE_EXHAUSTED. The client read too slowly and was cut off: resume from the last cursor.
+Not sent yet.
+
+    {"reason": "SLOW_CONSUMER", "domain": "telemetry.fernando",
+     "metadata": {"buffered_bytes": "4194304"}}
+"""
 ERROR_REASON_ALERT_STATE_CONFLICT: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION. The alert is in a state that does not allow it, such as resolving a
+resolved one. Not sent yet.
+
+    {"reason": "ALERT_STATE_CONFLICT", "domain": "telemetry.fernando",
+     "metadata": {"alert_id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11", "state": "resolved"}}
+"""
 ERROR_REASON_CHANNEL_IN_USE: ErrorReason.ValueType  # 54
+"""FAILED_PRECONDITION. Rules still send to the notification channel. Not sent yet.
+
+    {"reason": "CHANNEL_IN_USE", "domain": "telemetry.fernando",
+     "metadata": {"channel_id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11", "rule_count": "2"}}
+"""
 ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 60
+"""UNAUTHENTICATED. The call has no API key, or one that is unknown, expired or revoked. Not sent
+yet.
+
+    {"reason": "UNAUTHENTICATED", "domain": "telemetry.fernando", "metadata": {}}
+"""
 ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 61
+"""PERMISSION_DENIED. The caller's API key lacks the scope the method needs. Not sent yet.
+
+    {"reason": "SCOPE_MISSING", "domain": "telemetry.fernando",
+     "metadata": {"scope": "ingest"}}
+"""
 ERROR_REASON_LICENSE_NOT_ALLOWED: ErrorReason.ValueType  # 62
+"""PERMISSION_DENIED. The caller's API key belongs to another licence. Not sent yet.
+
+    {"reason": "LICENSE_NOT_ALLOWED", "domain": "telemetry.fernando",
+     "metadata": {"license_id": "acme"}}
+"""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 99
+"""INTERNAL. A fault of the server. The message is always the same; the server's log has the rest.
+
+    {"reason": "INTERNAL", "domain": "telemetry.fernando", "metadata": {}}
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

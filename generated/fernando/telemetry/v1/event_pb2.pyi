@@ -27,28 +27,52 @@ class _EventType:
 class _EventTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_EventType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EVENT_TYPE_UNSPECIFIED: _EventType.ValueType  # 0
+    """Not set. A record with it is rejected: FIELD_MISSING."""
     EVENT_TYPE_USER_ACTION: _EventType.ValueType  # 1
+    """Somebody did something: a click, a login, a submitted form."""
     EVENT_TYPE_API_EVENT: _EventType.ValueType  # 2
+    """A call of an API was served."""
     EVENT_TYPE_ERROR_EVENT: _EventType.ValueType  # 3
+    """Something failed."""
     EVENT_TYPE_SYSTEM_EVENT: _EventType.ValueType  # 4
+    """The system did something by itself: a start, a deployment, a job."""
     EVENT_TYPE_BUSINESS_EVENT: _EventType.ValueType  # 5
+    """Something with a business meaning: an order, an upgrade, a cancellation."""
     EVENT_TYPE_SECURITY_EVENT: _EventType.ValueType  # 6
+    """Something that matters to security: a refused login, a changed right."""
     EVENT_TYPE_PERFORMANCE_EVENT: _EventType.ValueType  # 7
+    """A measurement of speed that belongs to one occasion, such as a slow query."""
 
-class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper): ...
+class EventType(_EventType, metaclass=_EventTypeEnumTypeWrapper):
+    """What kind of thing an event records. In SQL, filters and JSON the value is the lower-case word
+    without prefix, such as `user_action`.
+    """
 
 EVENT_TYPE_UNSPECIFIED: EventType.ValueType  # 0
+"""Not set. A record with it is rejected: FIELD_MISSING."""
 EVENT_TYPE_USER_ACTION: EventType.ValueType  # 1
+"""Somebody did something: a click, a login, a submitted form."""
 EVENT_TYPE_API_EVENT: EventType.ValueType  # 2
+"""A call of an API was served."""
 EVENT_TYPE_ERROR_EVENT: EventType.ValueType  # 3
+"""Something failed."""
 EVENT_TYPE_SYSTEM_EVENT: EventType.ValueType  # 4
+"""The system did something by itself: a start, a deployment, a job."""
 EVENT_TYPE_BUSINESS_EVENT: EventType.ValueType  # 5
+"""Something with a business meaning: an order, an upgrade, a cancellation."""
 EVENT_TYPE_SECURITY_EVENT: EventType.ValueType  # 6
+"""Something that matters to security: a refused login, a changed right."""
 EVENT_TYPE_PERFORMANCE_EVENT: EventType.ValueType  # 7
+"""A measurement of speed that belongs to one occasion, such as a slow query."""
 Global___EventType: _TypeAlias = EventType  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
+    """One thing that happened, at one moment: a row of `telemetry_events`. An empty text is stored as
+    NULL. A record above 512 KiB is rejected with RECORD_TOO_LARGE, text with a NUL character with
+    NUL_IN_TEXT, text that is not UTF-8 with INVALID_UTF8; each costs this record only.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_TIMESTAMP_FIELD_NUMBER: _builtins.int
@@ -70,26 +94,76 @@ class Event(_message.Message):
     EVENT_ID_FIELD_NUMBER: _builtins.int
     INGESTED_AT_FIELD_NUMBER: _builtins.int
     event_type: Global___EventType.ValueType
+    """Required. What kind of event it is. Unset is FIELD_MISSING, a number this server does not know
+    UNKNOWN_ENUM_VALUE.
+    """
     event_name: _builtins.str
+    """Required. What happened, from a small vocabulary, such as `user_login`: values that vary belong
+    in `event_data`. 1 to 256 bytes; empty is FIELD_MISSING, longer TEXT_TOO_LONG.
+    """
     event_category: _builtins.str
+    """Group of the name, such as `authentication`. At most 256 bytes, else TEXT_TOO_LONG. Default:
+    none.
+    """
     user_id: _builtins.str
+    """Who did it or whom it concerns; counts of unique users count these. At most 256 bytes, else
+    TEXT_TOO_LONG. Default: none.
+    """
     license_id: _builtins.str
+    """The licence (tenant) the record belongs to. At most 256 bytes, else TEXT_TOO_LONG. Empty: the
+    one of RecordDefaults, else the one of the caller's API key, else none.
+    """
     session_id: _builtins.str
+    """The user's session. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     event_data: _builtins.str
+    """The payload: one JSON object as text, judged as PostgreSQL's jsonb judges it, so NaN, a number
+    such as 1e400000, `\\u0000` and a lone surrogate are INVALID_JSON, as is any value but an object
+    at the top. At most 256 KiB, else TEXT_TOO_LONG; nested at most 64 deep, else JSON_TOO_DEEP.
+    Read back as jsonb prints it: equal in meaning, not in white space, order or repeated keys.
+    Empty: no payload, stored NULL.
+    """
     duration_ms: _builtins.float
+    """How long it took, in milliseconds with fractions. 0 to 1e12, else VALUE_OUT_OF_RANGE; NaN and
+    infinite are VALUE_NOT_FINITE. Unset: it has no duration, which is not 0.
+    """
     source: _builtins.str
+    """The program or component that reports it, such as `web`. At most 256 bytes, else TEXT_TOO_LONG.
+    Empty: the one of RecordDefaults.
+    """
     source_ip: _builtins.str
+    """Address of the user's machine: IPv4 or IPv6 as text, without zone. Anything else (`testclient`,
+    `fe80::1%eth0`) is stored as NULL and the record is kept, with the verdict INVALID_IP and
+    `kept` set.
+    """
     trace_id: _builtins.str
+    """Trace the event belongs to: 32 lower-case hex digits as in W3C traceparent, or 16, which are
+    padded to 32 with zeros on the left. Anything else is INVALID_ID. Default: none.
+    """
     span_id: _builtins.str
+    """Span the event belongs to: 16 lower-case hex digits, else INVALID_ID. Default: none."""
     user_agent: _builtins.str
+    """The User-Agent header of the request. At most 8 KiB, else TEXT_TOO_LONG. Default: none."""
     source_version: _builtins.str
+    """Version of `source`. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults."""
     event_id: _builtins.str
+    """Output only. The server's name of the record: a UUIDv7. A value sent is ignored."""
     @_builtins.property
-    def event_timestamp(self) -> _timestamp_pb2.Timestamp: ...
+    def event_timestamp(self) -> _timestamp_pb2.Timestamp:
+        """When it happened, stored to the microsecond (finer digits are cut). Unset: the server's receive
+        time. Accepted from now minus the retention of events (90 days by default), else TIME_TOO_OLD,
+        to one day ahead of the server's clock, else TIME_IN_FUTURE.
+        """
+
     @_builtins.property
-    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Free words for searching. At most 64, else TOO_MANY_LABELS; each at most 256 bytes, else
+        TEXT_TOO_LONG. Order and repeats are kept.
+        """
+
     @_builtins.property
-    def ingested_at(self) -> _timestamp_pb2.Timestamp: ...
+    def ingested_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the server stored it, on the database's clock. A value sent is ignored."""
+
     def __init__(
         self,
         *,

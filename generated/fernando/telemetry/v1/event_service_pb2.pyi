@@ -24,6 +24,8 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class ListEventsRequest(_message.Message):
+    """Asks for events."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -33,12 +35,33 @@ class ListEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Comparisons joined by AND over the columns of `telemetry_events`, such as `event_name =
+    "user_login"`; see EventService. At most 8 KiB and 64 comparisons; INVALID_ARGUMENT
+    INVALID_FILTER else. Empty: all.
+    """
     order_by: _builtins.str
+    """`event_timestamp desc` (the default, newest first) or `event_timestamp`; events of one moment
+    go by `event_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
+    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `event_timestamp`."""
+
     def __init__(
         self,
         *,
@@ -59,13 +82,20 @@ Global___ListEventsRequest: _TypeAlias = ListEventsRequest  # noqa: Y015
 
 @_typing.final
 class ListEventsResponse(_message.Message):
+    """One page of events."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Output only. The events, in the order asked for."""
+
     def __init__(
         self,
         *,
@@ -82,6 +112,8 @@ Global___ListEventsResponse: _TypeAlias = ListEventsResponse  # noqa: Y015
 
 @_typing.final
 class SummarizeEventsRequest(_message.Message):
+    """Asks for counts of events."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -93,16 +125,35 @@ class SummarizeEventsRequest(_message.Message):
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     EXACT_UNIQUE_COUNTS_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over events, as in ListEvents. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     exact_unique_counts: _builtins.bool
+    """Count unique users exactly from raw rows: slower, and the row budget applies. Default false."""
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `event_timestamp`."""
+
     @_builtins.property
-    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns to group by, such as `event_type`; none makes one group."""
+
     @_builtins.property
-    def bucket(self) -> _duration_pb2.Duration: ...
+    def bucket(self) -> _duration_pb2.Duration:
+        """Length of a time bucket. Unset: one bucket for the whole range."""
+
     def __init__(
         self,
         *,
@@ -125,6 +176,8 @@ Global___SummarizeEventsRequest: _TypeAlias = SummarizeEventsRequest  # noqa: Y0
 
 @_typing.final
 class EventSummary(_message.Message):
+    """Counts of one group in one bucket."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -156,15 +209,29 @@ class EventSummary(_message.Message):
     AVG_DURATION_MS_FIELD_NUMBER: _builtins.int
     P95_DURATION_MS_FIELD_NUMBER: _builtins.int
     event_count: _builtins.int
+    """Output only. Number of events."""
     unique_users: _builtins.int
+    """Output only. Number of different users, as an estimate (within 3 %) unless exact counts were
+    asked for. Unset where it is not known for this grouping.
+    """
     error_count: _builtins.int
+    """Output only. Number of events of type `error_event`."""
     unique_licenses: _builtins.int
+    """Output only. Number of different licences."""
     avg_duration_ms: _builtins.float
+    """Output only. Mean of the durations, in milliseconds. Unset: no event had one."""
     p95_duration_ms: _builtins.float
+    """Output only. 95th percentile of the durations, in milliseconds, within 2 %. Unset: no event had
+    one.
+    """
     @_builtins.property
-    def bucket_start(self) -> _timestamp_pb2.Timestamp: ...
+    def bucket_start(self) -> _timestamp_pb2.Timestamp:
+        """Output only. First moment of the bucket."""
+
     @_builtins.property
-    def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Value of each column of `group_by`."""
+
     def __init__(
         self,
         *,
@@ -198,13 +265,20 @@ Global___EventSummary: _TypeAlias = EventSummary  # noqa: Y015
 
 @_typing.final
 class SummarizeEventsResponse(_message.Message):
+    """One page of counts."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventSummary]: ...
+    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___EventSummary]:
+        """Output only. The counts."""
+
     def __init__(
         self,
         *,
@@ -221,12 +295,16 @@ Global___SummarizeEventsResponse: _TypeAlias = SummarizeEventsResponse  # noqa: 
 
 @_typing.final
 class TailEventsRequest(_message.Message):
+    """Asks for events as they come."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
     MAX_EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over events, as in ListEvents. Empty: all."""
     max_events_per_second: _builtins.int
+    """Most events sent per second; what is above it is dropped and counted. 0: no limit."""
     def __init__(
         self,
         *,
@@ -243,13 +321,18 @@ Global___TailEventsRequest: _TypeAlias = TailEventsRequest  # noqa: Y015
 
 @_typing.final
 class TailEventsResponse(_message.Message):
+    """Some events, as they came."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
     DROPPED_COUNT_FIELD_NUMBER: _builtins.int
     dropped_count: _builtins.int
+    """Output only. Events dropped since the message before, because of the limit or a slow reader."""
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Output only. The events, in the order of their commits."""
+
     def __init__(
         self,
         *,

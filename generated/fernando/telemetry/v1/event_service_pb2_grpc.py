@@ -26,7 +26,14 @@ if _version_not_supported:
 
 
 class EventServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -52,22 +59,39 @@ class EventServiceStub:
 
 
 class EventServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
 
     def ListEvents(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists events of a time range, newest first, in pages that neither skip nor repeat an event
+        while others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeEvents(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TailEvents(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -99,7 +123,14 @@ def add_EventServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EventService:
-    """Missing associated documentation comment in .proto file."""
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
 
     @staticmethod
     def ListEvents(request,

@@ -27,41 +27,107 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EventServiceStub:
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EventServiceAsyncStub: ...
     ListEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]
+    """Lists events of a time range, newest first, in pages that neither skip nor repeat an event
+    while others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SummarizeEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.SummarizeEventsRequest, _event_service_pb2.SummarizeEventsResponse]
+    """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     TailEvents: _grpc.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]
+    """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class EventServiceAsyncStub(EventServiceStub):
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.ListEventsRequest, _event_service_pb2.ListEventsResponse]  # type: ignore[assignment]
+    """Lists events of a time range, newest first, in pages that neither skip nor repeat an event
+    while others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SummarizeEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.SummarizeEventsRequest, _event_service_pb2.SummarizeEventsResponse]  # type: ignore[assignment]
+    """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     TailEvents: _aio.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]  # type: ignore[assignment]
+    """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reads events.
+
+    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
+    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
+    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
+    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
+    INVALID_FILTER.
+    """
+
     @_abc_1.abstractmethod
     def ListEvents(
         self,
         request: _event_service_pb2.ListEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]: ...
+    ) -> _typing.Union[_event_service_pb2.ListEventsResponse, _abc.Awaitable[_event_service_pb2.ListEventsResponse]]:
+        """Lists events of a time range, newest first, in pages that neither skip nor repeat an event
+        while others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeEvents(
         self,
         request: _event_service_pb2.SummarizeEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_event_service_pb2.SummarizeEventsResponse, _abc.Awaitable[_event_service_pb2.SummarizeEventsResponse]]: ...
+    ) -> _typing.Union[_event_service_pb2.SummarizeEventsResponse, _abc.Awaitable[_event_service_pb2.SummarizeEventsResponse]]:
+        """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def TailEvents(
         self,
         request: _event_service_pb2.TailEventsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_event_service_pb2.TailEventsResponse], _abc.AsyncIterator[_event_service_pb2.TailEventsResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_event_service_pb2.TailEventsResponse], _abc.AsyncIterator[_event_service_pb2.TailEventsResponse]]:
+        """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

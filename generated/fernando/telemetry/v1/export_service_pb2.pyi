@@ -27,18 +27,27 @@ class _ExportFormat:
 class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
+    """Not set: JSON lines."""
     EXPORT_FORMAT_ARROW_IPC: _ExportFormat.ValueType  # 1
+    """An Arrow IPC stream."""
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
+    """One JSON object per line, keyed by column names."""
 
-class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper): ...
+class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
+    """Format of an export."""
 
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
+"""Not set: JSON lines."""
 EXPORT_FORMAT_ARROW_IPC: ExportFormat.ValueType  # 1
+"""An Arrow IPC stream."""
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
+"""One JSON object per line, keyed by column names."""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
 class ExportRecordsRequest(_message.Message):
+    """Asks for records."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
@@ -48,12 +57,23 @@ class ExportRecordsRequest(_message.Message):
     AFTER_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
+    """Required. The kind of records."""
     filter: _builtins.str
+    """Filter over the records, as in their list. Empty: all."""
     format: Global___ExportFormat.ValueType
+    """Format of the data."""
     after_token: _builtins.str
+    """Records committed after this token, in the order of commits. Empty: from the start."""
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Records of this range of their time."""
+
     def __init__(
         self,
         *,
@@ -76,14 +96,19 @@ Global___ExportRecordsRequest: _TypeAlias = ExportRecordsRequest  # noqa: Y015
 
 @_typing.final
 class ExportChunk(_message.Message):
+    """A piece of the data, at most 1 MiB: whole Arrow messages or whole lines."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DATA_FIELD_NUMBER: _builtins.int
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
+    """Output only. The bytes."""
     row_count: _builtins.int
+    """Output only. Records in it."""
     next_token: _builtins.str
+    """Output only. A stream that was cut goes on with this as `after_token`."""
     def __init__(
         self,
         *,
@@ -101,6 +126,8 @@ Global___ExportChunk: _TypeAlias = ExportChunk  # noqa: Y015
 
 @_typing.final
 class ExportManifest(_message.Message):
+    """What was sent, for checking."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ROW_COUNT_FIELD_NUMBER: _builtins.int
@@ -112,16 +139,27 @@ class ExportManifest(_message.Message):
     EXPIRED_ROW_COUNT_FIELD_NUMBER: _builtins.int
     EXPIRED_BEFORE_FIELD_NUMBER: _builtins.int
     row_count: _builtins.int
+    """Output only. Records in all chunks."""
     sha256: _builtins.str
+    """Output only. SHA-256 of all data, as hex."""
     next_token: _builtins.str
+    """Output only. The next export of what came later goes on with this as `after_token`."""
     schema_version: _builtins.int
+    """Output only. Version of the columns' schema."""
     expired_row_count: _builtins.int
+    """Output only. Records that retention took since the token."""
     @_builtins.property
-    def min_time(self) -> _timestamp_pb2.Timestamp: ...
+    def min_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Earliest time of a record."""
+
     @_builtins.property
-    def max_time(self) -> _timestamp_pb2.Timestamp: ...
+    def max_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Latest time of a record."""
+
     @_builtins.property
-    def expired_before(self) -> _timestamp_pb2.Timestamp: ...
+    def expired_before(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Records older than this are gone."""
+
     def __init__(
         self,
         *,
@@ -144,14 +182,20 @@ Global___ExportManifest: _TypeAlias = ExportManifest  # noqa: Y015
 
 @_typing.final
 class ExportRecordsResponse(_message.Message):
+    """Chunks, then one manifest."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHUNK_FIELD_NUMBER: _builtins.int
     MANIFEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def chunk(self) -> Global___ExportChunk: ...
+    def chunk(self) -> Global___ExportChunk:
+        """A piece of the data."""
+
     @_builtins.property
-    def manifest(self) -> Global___ExportManifest: ...
+    def manifest(self) -> Global___ExportManifest:
+        """The last message; without it the export is not complete."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class ExportServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -42,10 +43,13 @@ class ExportServiceStub:
 
 
 class ExportServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none.
+    """
 
     def ExportRecords(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
+        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -67,7 +71,8 @@ def add_ExportServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ExportService:
-    """Missing associated documentation comment in .proto file."""
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none.
+    """
 
     @staticmethod
     def ExportRecords(request,

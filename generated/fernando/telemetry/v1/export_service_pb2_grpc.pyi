@@ -27,23 +27,38 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ExportServiceStub:
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportRecords: _grpc.UnaryStreamMultiCallable[_export_service_pb2.ExportRecordsRequest, _export_service_pb2.ExportRecordsResponse]
+    """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
+    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class ExportServiceAsyncStub(ExportServiceStub):
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportRecords: _aio.UnaryStreamMultiCallable[_export_service_pb2.ExportRecordsRequest, _export_service_pb2.ExportRecordsResponse]  # type: ignore[assignment]
+    """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
+    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Gives records away in bulk. The caller writes the files: the server needs no path and leaks none."""
+
     @_abc_1.abstractmethod
     def ExportRecords(
         self,
         request: _export_service_pb2.ExportRecordsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_export_service_pb2.ExportRecordsResponse], _abc.AsyncIterator[_export_service_pb2.ExportRecordsResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_export_service_pb2.ExportRecordsResponse], _abc.AsyncIterator[_export_service_pb2.ExportRecordsResponse]]:
+        """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
+        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,20 +31,35 @@ class _RecordKind:
 class _RecordKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RecordKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     RECORD_KIND_UNSPECIFIED: _RecordKind.ValueType  # 0
+    """Not set."""
     RECORD_KIND_EVENT: _RecordKind.ValueType  # 1
+    """An Event."""
     RECORD_KIND_SYSTEM_METRIC: _RecordKind.ValueType  # 2
+    """A SystemMetric."""
     RECORD_KIND_BUSINESS_METRIC: _RecordKind.ValueType  # 3
+    """A BusinessMetric."""
     RECORD_KIND_SPAN: _RecordKind.ValueType  # 4
+    """A Span."""
     RECORD_KIND_METRIC_COLUMNS: _RecordKind.ValueType  # 5
+    """A sample of MetricColumns."""
 
-class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper): ...
+class RecordKind(_RecordKind, metaclass=_RecordKindEnumTypeWrapper):
+    """A kind of record. In SQL, filters and JSON the value is the lower-case word without prefix, such
+    as `system_metric`.
+    """
 
 RECORD_KIND_UNSPECIFIED: RecordKind.ValueType  # 0
+"""Not set."""
 RECORD_KIND_EVENT: RecordKind.ValueType  # 1
+"""An Event."""
 RECORD_KIND_SYSTEM_METRIC: RecordKind.ValueType  # 2
+"""A SystemMetric."""
 RECORD_KIND_BUSINESS_METRIC: RecordKind.ValueType  # 3
+"""A BusinessMetric."""
 RECORD_KIND_SPAN: RecordKind.ValueType  # 4
+"""A Span."""
 RECORD_KIND_METRIC_COLUMNS: RecordKind.ValueType  # 5
+"""A sample of MetricColumns."""
 Global___RecordKind: _TypeAlias = RecordKind  # noqa: Y015
 
 class _BatchRefusalReason:
@@ -54,22 +69,53 @@ class _BatchRefusalReason:
 class _BatchRefusalReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BatchRefusalReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     BATCH_REFUSAL_REASON_UNSPECIFIED: _BatchRefusalReason.ValueType  # 0
+    """Not set."""
     BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: _BatchRefusalReason.ValueType  # 1
+    """The number is known with other content. Content is compared decoded, whatever the order of map
+    keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
+    acknowledged as a duplicate.
+    """
     BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: _BatchRefusalReason.ValueType  # 2
+    """`record_count` is set and differs from the number of records that arrived."""
     BATCH_REFUSAL_REASON_COLUMN_LENGTH_MISMATCH: _BatchRefusalReason.ValueType  # 3
+    """The columns of `metric_columns` differ in length."""
     BATCH_REFUSAL_REASON_TOO_MANY_BYTES: _BatchRefusalReason.ValueType  # 4
+    """`records` is larger than `max_batch_bytes` of the welcome, or than 8 MiB in a unary call. Split
+    it.
+    """
     BATCH_REFUSAL_REASON_TOO_MANY_RECORDS: _BatchRefusalReason.ValueType  # 5
+    """The batch has more than 100,000 records. Split it."""
     BATCH_REFUSAL_REASON_UNDECODABLE: _BatchRefusalReason.ValueType  # 6
+    """The bytes of `records` are not a TelemetryRecords: the wire format is broken. (Text that is not
+    UTF-8 is not: that costs its record, INVALID_UTF8.)
+    """
 
-class BatchRefusalReason(_BatchRefusalReason, metaclass=_BatchRefusalReasonEnumTypeWrapper): ...
+class BatchRefusalReason(_BatchRefusalReason, metaclass=_BatchRefusalReasonEnumTypeWrapper):
+    """Why a batch as a whole was refused. Elsewhere the value is the lower-case word without prefix,
+    such as `too_many_bytes`. New values may come: treat an unknown one as a refusal.
+    """
 
 BATCH_REFUSAL_REASON_UNSPECIFIED: BatchRefusalReason.ValueType  # 0
+"""Not set."""
 BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: BatchRefusalReason.ValueType  # 1
+"""The number is known with other content. Content is compared decoded, whatever the order of map
+keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
+acknowledged as a duplicate.
+"""
 BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: BatchRefusalReason.ValueType  # 2
+"""`record_count` is set and differs from the number of records that arrived."""
 BATCH_REFUSAL_REASON_COLUMN_LENGTH_MISMATCH: BatchRefusalReason.ValueType  # 3
+"""The columns of `metric_columns` differ in length."""
 BATCH_REFUSAL_REASON_TOO_MANY_BYTES: BatchRefusalReason.ValueType  # 4
+"""`records` is larger than `max_batch_bytes` of the welcome, or than 8 MiB in a unary call. Split
+it.
+"""
 BATCH_REFUSAL_REASON_TOO_MANY_RECORDS: BatchRefusalReason.ValueType  # 5
+"""The batch has more than 100,000 records. Split it."""
 BATCH_REFUSAL_REASON_UNDECODABLE: BatchRefusalReason.ValueType  # 6
+"""The bytes of `records` are not a TelemetryRecords: the wire format is broken. (Text that is not
+UTF-8 is not: that costs its record, INVALID_UTF8.)
+"""
 Global___BatchRefusalReason: _TypeAlias = BatchRefusalReason  # noqa: Y015
 
 class _VerdictReason:
@@ -79,64 +125,140 @@ class _VerdictReason:
 class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_VerdictReason.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     VERDICT_REASON_UNSPECIFIED: _VerdictReason.ValueType  # 0
+    """Not set."""
     VERDICT_REASON_FIELD_MISSING: _VerdictReason.ValueType  # 1
+    """A required field is empty or unset, and no default fills it."""
     VERDICT_REASON_UNKNOWN_ENUM_VALUE: _VerdictReason.ValueType  # 2
+    """An enum field has a number this server does not know."""
     VERDICT_REASON_TEXT_TOO_LONG: _VerdictReason.ValueType  # 3
+    """A text has more bytes of UTF-8 than its field allows."""
     VERDICT_REASON_NUL_IN_TEXT: _VerdictReason.ValueType  # 4
+    """A text contains the character U+0000, which PostgreSQL cannot store."""
     VERDICT_REASON_INVALID_UTF8: _VerdictReason.ValueType  # 5
+    """A text field is not valid UTF-8."""
     VERDICT_REASON_INVALID_JSON: _VerdictReason.ValueType  # 6
+    """`event_data` is not a JSON object as PostgreSQL's jsonb takes it."""
     VERDICT_REASON_JSON_TOO_DEEP: _VerdictReason.ValueType  # 7
+    """`event_data` is nested more than 64 deep."""
     VERDICT_REASON_TIME_TOO_OLD: _VerdictReason.ValueType  # 8
+    """The record's time is older than the retention of its kind, so that the next clean-up would drop
+    it.
+    """
     VERDICT_REASON_TIME_IN_FUTURE: _VerdictReason.ValueType  # 9
+    """The record's time is more than a day ahead of the server's clock (the end of a period: 400
+    days).
+    """
     VERDICT_REASON_VALUE_NOT_FINITE: _VerdictReason.ValueType  # 10
+    """A number is NaN or infinite."""
     VERDICT_REASON_INVALID_DECIMAL: _VerdictReason.ValueType  # 11
+    """`metric_value` of a BusinessMetric is not a decimal of at most 20 digits and 18 decimals."""
     VERDICT_REASON_INVALID_CURRENCY: _VerdictReason.ValueType  # 12
+    """`currency` is not a code of three upper-case letters."""
     VERDICT_REASON_INVALID_PERIOD: _VerdictReason.ValueType  # 13
+    """`period_end` is not after `period_start`."""
     VERDICT_REASON_INVALID_ID: _VerdictReason.ValueType  # 14
+    """A trace or span id is not lower-case hex of its length."""
     VERDICT_REASON_INVALID_IP: _VerdictReason.ValueType  # 15
+    """`source_ip` is not an IPv4 or IPv6 address. The record was kept, with the address NULL."""
     VERDICT_REASON_TOO_MANY_LABELS: _VerdictReason.ValueType  # 16
+    """The record has more than 64 labels, dimensions, attributes or tags."""
     VERDICT_REASON_UNKNOWN_SERIES_INDEX: _VerdictReason.ValueType  # 17
+    """`series_index` of a sample points beyond `series`."""
     VERDICT_REASON_LABEL_CARDINALITY: _VerdictReason.ValueType  # 18
+    """The metric has had 100,000 series of this licence in the last 7 days, and the record would make
+    another. Not implemented yet: no record gets it.
+    """
     VERDICT_REASON_LICENSE_NOT_ALLOWED: _VerdictReason.ValueType  # 19
+    """The caller's API key may not write for the record's licence. Not implemented yet: no record
+    gets it.
+    """
     VERDICT_REASON_REFUSED_BY_DATABASE: _VerdictReason.ValueType  # 20
+    """PostgreSQL refused the record although all checks passed. The server's log says why."""
     VERDICT_REASON_RECORD_TOO_LARGE: _VerdictReason.ValueType  # 21
+    """The record has more than 512 KiB."""
     VERDICT_REASON_INVALID_DISTRIBUTION: _VerdictReason.ValueType  # 22
+    """A distribution's buckets, bounds, counts or extremes do not fit each other."""
     VERDICT_REASON_INVALID_TIME_ZONE: _VerdictReason.ValueType  # 23
+    """`time_zone` is not a time zone PostgreSQL knows."""
     VERDICT_REASON_VALUE_OUT_OF_RANGE: _VerdictReason.ValueType  # 24
+    """A number or a time lies outside what its field allows."""
     VERDICT_REASON_TOO_MANY_ITEMS: _VerdictReason.ValueType  # 25
+    """A span has more than 128 events or links, or a distribution more than 160 buckets."""
 
-class VerdictReason(_VerdictReason, metaclass=_VerdictReasonEnumTypeWrapper): ...
+class VerdictReason(_VerdictReason, metaclass=_VerdictReasonEnumTypeWrapper):
+    """What was wrong with a record. Unless a value says otherwise the record was rejected, and sending
+    it again unchanged ends the same way. Elsewhere the value is the lower-case word without prefix,
+    such as `field_missing`. New values may come: go by `kept` then.
+    """
 
 VERDICT_REASON_UNSPECIFIED: VerdictReason.ValueType  # 0
+"""Not set."""
 VERDICT_REASON_FIELD_MISSING: VerdictReason.ValueType  # 1
+"""A required field is empty or unset, and no default fills it."""
 VERDICT_REASON_UNKNOWN_ENUM_VALUE: VerdictReason.ValueType  # 2
+"""An enum field has a number this server does not know."""
 VERDICT_REASON_TEXT_TOO_LONG: VerdictReason.ValueType  # 3
+"""A text has more bytes of UTF-8 than its field allows."""
 VERDICT_REASON_NUL_IN_TEXT: VerdictReason.ValueType  # 4
+"""A text contains the character U+0000, which PostgreSQL cannot store."""
 VERDICT_REASON_INVALID_UTF8: VerdictReason.ValueType  # 5
+"""A text field is not valid UTF-8."""
 VERDICT_REASON_INVALID_JSON: VerdictReason.ValueType  # 6
+"""`event_data` is not a JSON object as PostgreSQL's jsonb takes it."""
 VERDICT_REASON_JSON_TOO_DEEP: VerdictReason.ValueType  # 7
+"""`event_data` is nested more than 64 deep."""
 VERDICT_REASON_TIME_TOO_OLD: VerdictReason.ValueType  # 8
+"""The record's time is older than the retention of its kind, so that the next clean-up would drop
+it.
+"""
 VERDICT_REASON_TIME_IN_FUTURE: VerdictReason.ValueType  # 9
+"""The record's time is more than a day ahead of the server's clock (the end of a period: 400
+days).
+"""
 VERDICT_REASON_VALUE_NOT_FINITE: VerdictReason.ValueType  # 10
+"""A number is NaN or infinite."""
 VERDICT_REASON_INVALID_DECIMAL: VerdictReason.ValueType  # 11
+"""`metric_value` of a BusinessMetric is not a decimal of at most 20 digits and 18 decimals."""
 VERDICT_REASON_INVALID_CURRENCY: VerdictReason.ValueType  # 12
+"""`currency` is not a code of three upper-case letters."""
 VERDICT_REASON_INVALID_PERIOD: VerdictReason.ValueType  # 13
+"""`period_end` is not after `period_start`."""
 VERDICT_REASON_INVALID_ID: VerdictReason.ValueType  # 14
+"""A trace or span id is not lower-case hex of its length."""
 VERDICT_REASON_INVALID_IP: VerdictReason.ValueType  # 15
+"""`source_ip` is not an IPv4 or IPv6 address. The record was kept, with the address NULL."""
 VERDICT_REASON_TOO_MANY_LABELS: VerdictReason.ValueType  # 16
+"""The record has more than 64 labels, dimensions, attributes or tags."""
 VERDICT_REASON_UNKNOWN_SERIES_INDEX: VerdictReason.ValueType  # 17
+"""`series_index` of a sample points beyond `series`."""
 VERDICT_REASON_LABEL_CARDINALITY: VerdictReason.ValueType  # 18
+"""The metric has had 100,000 series of this licence in the last 7 days, and the record would make
+another. Not implemented yet: no record gets it.
+"""
 VERDICT_REASON_LICENSE_NOT_ALLOWED: VerdictReason.ValueType  # 19
+"""The caller's API key may not write for the record's licence. Not implemented yet: no record
+gets it.
+"""
 VERDICT_REASON_REFUSED_BY_DATABASE: VerdictReason.ValueType  # 20
+"""PostgreSQL refused the record although all checks passed. The server's log says why."""
 VERDICT_REASON_RECORD_TOO_LARGE: VerdictReason.ValueType  # 21
+"""The record has more than 512 KiB."""
 VERDICT_REASON_INVALID_DISTRIBUTION: VerdictReason.ValueType  # 22
+"""A distribution's buckets, bounds, counts or extremes do not fit each other."""
 VERDICT_REASON_INVALID_TIME_ZONE: VerdictReason.ValueType  # 23
+"""`time_zone` is not a time zone PostgreSQL knows."""
 VERDICT_REASON_VALUE_OUT_OF_RANGE: VerdictReason.ValueType  # 24
+"""A number or a time lies outside what its field allows."""
 VERDICT_REASON_TOO_MANY_ITEMS: VerdictReason.ValueType  # 25
+"""A span has more than 128 events or links, or a distribution more than 160 buckets."""
 Global___VerdictReason: _TypeAlias = VerdictReason  # noqa: Y015
 
 @_typing.final
 class RecordDefaults(_message.Message):
+    """Values for fields that a record leaves empty; a record's own value always wins. A default that is
+    not valid is INVALID_ARGUMENT INVALID_FIELD for the whole hello or request.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LICENSE_ID_FIELD_NUMBER: _builtins.int
@@ -146,11 +268,17 @@ class RecordDefaults(_message.Message):
     HOST_NAME_FIELD_NUMBER: _builtins.int
     INSTANCE_ID_FIELD_NUMBER: _builtins.int
     license_id: _builtins.str
+    """Licence (tenant) of all kinds of records. At most 256 bytes."""
     source: _builtins.str
+    """Source of events. At most 256 bytes."""
     source_version: _builtins.str
+    """Source version of events. At most 256 bytes."""
     service_name: _builtins.str
+    """Service of system metrics and spans. At most 256 bytes."""
     host_name: _builtins.str
+    """Host of system metrics and spans. At most 256 bytes."""
     instance_id: _builtins.str
+    """Instance of system metrics and spans. At most 256 bytes."""
     def __init__(
         self,
         *,
@@ -171,6 +299,12 @@ Global___RecordDefaults: _TypeAlias = RecordDefaults  # noqa: Y015
 
 @_typing.final
 class TelemetryRecords(_message.Message):
+    """A batch: one list per kind, committed together. At most 8 MiB, else TOO_MANY_BYTES, and 100,000
+    records (a sample of `metric_columns` counts as one), else TOO_MANY_RECORDS. A record that is not
+    valid costs only itself; bytes that are not a TelemetryRecords at all refuse the batch with
+    UNDECODABLE. An empty batch is committed like any other.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
@@ -180,16 +314,33 @@ class TelemetryRecords(_message.Message):
     METRIC_COLUMNS_FIELD_NUMBER: _builtins.int
     RECORD_COUNT_FIELD_NUMBER: _builtins.int
     record_count: _builtins.int
+    """Number of records in all lists of this batch, samples of `metric_columns` included. Other than
+    what arrived: the batch is refused with RECORD_COUNT_MISMATCH. 0 (the default): not checked.
+    Set it: an older server silently drops lists it does not know, and this makes it refuse the
+    batch instead of acknowledging what it dropped.
+    """
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
+        """Events to store."""
+
     @_builtins.property
-    def system_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.SystemMetric]: ...
+    def system_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.SystemMetric]:
+        """Samples to store, one message each."""
+
     @_builtins.property
-    def business_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_business_metric_pb2.BusinessMetric]: ...
+    def business_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_business_metric_pb2.BusinessMetric]:
+        """KPIs to store. Of two with the same identity the later one in the list is current."""
+
     @_builtins.property
-    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_span_pb2.Span]: ...
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_span_pb2.Span]:
+        """Spans to store."""
+
     @_builtins.property
-    def metric_columns(self) -> _system_metric_pb2.MetricColumns: ...
+    def metric_columns(self) -> _system_metric_pb2.MetricColumns:
+        """Samples to store, in packed columns. Sent twice in one batch, the two are concatenated as
+        protobuf says.
+        """
+
     def __init__(
         self,
         *,
@@ -210,15 +361,27 @@ Global___TelemetryRecords: _TypeAlias = TelemetryRecords  # noqa: Y015
 
 @_typing.final
 class StreamHello(_message.Message):
+    """Who sends. The first message of a stream."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PRODUCER_ID_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
     FRESH_FIELD_NUMBER: _builtins.int
     producer_id: _builtins.str
+    """Required. Name of the producer, the same after every restart and different for every stream
+    open at one time: `[A-Za-z0-9._:/-]{1,128}`, else INVALID_ARGUMENT INVALID_FIELD. Its numbers
+    are remembered under this name and the licence of `defaults`.
+    """
     fresh: _builtins.bool
+    """The client kept no unacknowledged batch (it lost its memory): the welcome then carries the
+    highest number ever committed instead of the end of the contiguous run, so that new data never
+    meets an old number. Default false.
+    """
     @_builtins.property
-    def defaults(self) -> Global___RecordDefaults: ...
+    def defaults(self) -> Global___RecordDefaults:
+        """Values for fields that the records of this stream leave empty. Unset: none."""
+
     def __init__(
         self,
         *,
@@ -236,13 +399,21 @@ Global___StreamHello: _TypeAlias = StreamHello  # noqa: Y015
 
 @_typing.final
 class TelemetryBatch(_message.Message):
+    """One numbered batch."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """Required. Its number, 1 to 2^63 - 1: the one before plus 1. The first of a stream: 1 to
+    `last_sequence` + 1, lower ones being repeats, or any number where `last_sequence` is 0. Any
+    other ends the stream with FAILED_PRECONDITION SEQUENCE_GAP.
+    """
     @_builtins.property
-    def records(self) -> Global___TelemetryRecords: ...
+    def records(self) -> Global___TelemetryRecords:
+        """The records. Unset: an empty batch."""
+
     def __init__(
         self,
         *,
@@ -259,14 +430,20 @@ Global___TelemetryBatch: _TypeAlias = TelemetryBatch  # noqa: Y015
 
 @_typing.final
 class StreamTelemetryRequest(_message.Message):
+    """What a client sends: one hello, then batches."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     HELLO_FIELD_NUMBER: _builtins.int
     BATCH_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def hello(self) -> Global___StreamHello: ...
+    def hello(self) -> Global___StreamHello:
+        """The first message, and only the first."""
+
     @_builtins.property
-    def batch(self) -> Global___TelemetryBatch: ...
+    def batch(self) -> Global___TelemetryBatch:
+        """Every other message."""
+
     def __init__(
         self,
         *,
@@ -285,6 +462,8 @@ Global___StreamTelemetryRequest: _TypeAlias = StreamTelemetryRequest  # noqa: Y0
 
 @_typing.final
 class IngestLimits(_message.Message):
+    """What the server takes from one stream or call at present."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     MAX_BATCH_BYTES_FIELD_NUMBER: _builtins.int
@@ -292,10 +471,20 @@ class IngestLimits(_message.Message):
     MAX_IN_FLIGHT_BATCHES_FIELD_NUMBER: _builtins.int
     MAX_STREAM_AGE_FIELD_NUMBER: _builtins.int
     max_batch_bytes: _builtins.int
+    """Most bytes of a batch's `records` field. Between 512 KiB and 8 MiB: it shrinks with the number
+    of open streams, which is what bounds the server's memory. Above it the batch is refused with
+    TOO_MANY_BYTES.
+    """
     max_batch_records: _builtins.int
+    """Most records of a batch: 100,000. Above it the batch is refused with TOO_MANY_RECORDS."""
     max_in_flight_batches: _builtins.int
+    """Most batches sent and not acknowledged on one stream: 16. Above it the server stops reading the
+    stream, and HTTP/2 holds the client.
+    """
     @_builtins.property
-    def max_stream_age(self) -> _duration_pb2.Duration: ...
+    def max_stream_age(self) -> _duration_pb2.Duration:
+        """Age at which the server sends a GoAway, to spread streams over servers. Unset or 0: never."""
+
     def __init__(
         self,
         *,
@@ -314,6 +503,8 @@ Global___IngestLimits: _TypeAlias = IngestLimits  # noqa: Y015
 
 @_typing.final
 class StreamWelcome(_message.Message):
+    """The answer to the hello."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -321,10 +512,19 @@ class StreamWelcome(_message.Message):
     LIMITS_FIELD_NUMBER: _builtins.int
     CONTRACT_REVISION_FIELD_NUMBER: _builtins.int
     last_sequence: _builtins.int
+    """Output only. End of the contiguous run of numbers committed or refused for this producer:
+    resend what is kept above it; what lies at or below it is done. 0: no number is known.
+    """
     producer_epoch: _builtins.int
+    """Output only. Counts the hellos of this producer; a higher one fences this stream. 0 until
+    fencing is implemented.
+    """
     contract_revision: _builtins.int
+    """Output only. Revision of the contract the server knows; it rises with every addition."""
     @_builtins.property
-    def limits(self) -> Global___IngestLimits: ...
+    def limits(self) -> Global___IngestLimits:
+        """Output only. What the server takes on this stream."""
+
     def __init__(
         self,
         *,
@@ -343,13 +543,22 @@ Global___StreamWelcome: _TypeAlias = StreamWelcome  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
+    """Asks the client to leave: send no more batches on this stream, take the remaining acks, reconnect
+    and resend what lies above the number.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LAST_ACCEPTED_SEQUENCE_FIELD_NUMBER: _builtins.int
     RECONNECT_AFTER_FIELD_NUMBER: _builtins.int
     last_accepted_sequence: _builtins.int
+    """Output only. Last number this stream will acknowledge; 0: none. Batches above it are dropped
+    unread.
+    """
     @_builtins.property
-    def reconnect_after(self) -> _duration_pb2.Duration: ...
+    def reconnect_after(self) -> _duration_pb2.Duration:
+        """Output only. When to reconnect. Unset or 0: at once."""
+
     def __init__(
         self,
         *,
@@ -366,17 +575,25 @@ Global___GoAway: _TypeAlias = GoAway  # noqa: Y015
 
 @_typing.final
 class StreamTelemetryResponse(_message.Message):
+    """What the server sends: one welcome, then one ack per batch, and perhaps one GoAway."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WELCOME_FIELD_NUMBER: _builtins.int
     ACK_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def welcome(self) -> Global___StreamWelcome: ...
+    def welcome(self) -> Global___StreamWelcome:
+        """The answer to the hello: the first message."""
+
     @_builtins.property
-    def ack(self) -> Global___BatchAck: ...
+    def ack(self) -> Global___BatchAck:
+        """What became of one batch."""
+
     @_builtins.property
-    def go_away(self) -> Global___GoAway: ...
+    def go_away(self) -> Global___GoAway:
+        """The server wants this stream to end."""
+
     def __init__(
         self,
         *,
@@ -396,6 +613,8 @@ Global___StreamTelemetryResponse: _TypeAlias = StreamTelemetryResponse  # noqa: 
 
 @_typing.final
 class BatchAck(_message.Message):
+    """What became of one batch; final, and durable. Acks come in the order of the batches."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
@@ -403,12 +622,22 @@ class BatchAck(_message.Message):
     DUPLICATE_FIELD_NUMBER: _builtins.int
     REFUSED_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
+    """Output only. Number of the batch."""
     @_builtins.property
-    def committed(self) -> Global___BatchCommitted: ...
+    def committed(self) -> Global___BatchCommitted:
+        """The batch is stored, apart from records rejected by a verdict."""
+
     @_builtins.property
-    def duplicate(self) -> Global___BatchCommitted: ...
+    def duplicate(self) -> Global___BatchCommitted:
+        """The number was known: nothing was stored now. The counts and the token are those of the first
+        time, without verdicts; they are kept for the last 1,024 batches of a producer, older repeats
+        have zeros and an empty token.
+        """
+
     @_builtins.property
-    def refused(self) -> Global___BatchRefused: ...
+    def refused(self) -> Global___BatchRefused:
+        """The batch as a whole was refused: nothing of it is stored, and its number is used up."""
+
     def __init__(
         self,
         *,
@@ -429,6 +658,8 @@ Global___BatchAck: _TypeAlias = BatchAck  # noqa: Y015
 
 @_typing.final
 class BatchCommitted(_message.Message):
+    """Counts and verdicts of a committed batch."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCEPTED_COUNT_FIELD_NUMBER: _builtins.int
@@ -438,12 +669,25 @@ class BatchCommitted(_message.Message):
     VERDICTS_TRUNCATED_FIELD_NUMBER: _builtins.int
     COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     accepted_count: _builtins.int
+    """Output only. Records stored, adjusted ones included."""
     rejected_count: _builtins.int
+    """Output only. Records not stored. With `accepted_count` it makes up the batch."""
     adjusted_count: _builtins.int
+    """Output only. Records stored with a change, such as an address that was none; part of
+    `accepted_count`.
+    """
     verdicts_truncated: _builtins.bool
+    """Output only. There were more than 100 verdicts; the counts are complete."""
     commit_token: _builtins.str
+    """Output only. Names the commit; opaque. A read given it as `min_commit_token` sees these
+    records. Empty where it is no longer known.
+    """
     @_builtins.property
-    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordVerdict]: ...
+    def verdicts(self) -> _containers.RepeatedCompositeFieldContainer[Global___RecordVerdict]:
+        """Output only. What was wrong with records, by kind and index, at most one per record and 100 in
+        all.
+        """
+
     def __init__(
         self,
         *,
@@ -464,12 +708,18 @@ Global___BatchCommitted: _TypeAlias = BatchCommitted  # noqa: Y015
 
 @_typing.final
 class BatchRefused(_message.Message):
+    """Why a batch was refused as a whole. Sending the same bytes again under another number ends the
+    same way.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     reason: Global___BatchRefusalReason.ValueType
+    """Output only. The reason, for programs."""
     detail: _builtins.str
+    """Output only. What is wrong, as a sentence for people; its words may change."""
     def __init__(
         self,
         *,
@@ -486,6 +736,8 @@ Global___BatchRefused: _TypeAlias = BatchRefused  # noqa: Y015
 
 @_typing.final
 class RecordVerdict(_message.Message):
+    """What was wrong with one record."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     KIND_FIELD_NUMBER: _builtins.int
@@ -495,11 +747,21 @@ class RecordVerdict(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     KEPT_FIELD_NUMBER: _builtins.int
     kind: Global___RecordKind.ValueType
+    """Output only. List of the batch the record was in."""
     index: _builtins.int
+    """Output only. Place in that list, from 0; for `metric_columns` the sample's."""
     reason: Global___VerdictReason.ValueType
+    """Output only. What was wrong, for programs. The first thing found, where there are several."""
     field_path: _builtins.str
+    """Output only. Field it is about, as the contract spells it, such as `event_name`, `labels` or
+    `links[3].trace_id`. Empty: the record as a whole.
+    """
     detail: _builtins.str
+    """Output only. What is wrong, as a sentence for people; its words may change. It does not repeat
+    the record's content.
+    """
     kept: _builtins.bool
+    """Output only. The record was stored with a change; false: it was not stored."""
     def __init__(
         self,
         *,
@@ -520,16 +782,28 @@ Global___RecordVerdict: _TypeAlias = RecordVerdict  # noqa: Y015
 
 @_typing.final
 class IngestTelemetryRequest(_message.Message):
+    """One batch, by itself."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     DEFAULTS_FIELD_NUMBER: _builtins.int
     RECORDS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client: within 7 days a second request with it stores nothing and is
+    answered as a duplicate, on any connection to any server, also where the first answer was lost.
+    Empty: a repeat is stored again. Not a UUID: INVALID_ARGUMENT INVALID_FIELD.
+    """
     @_builtins.property
-    def defaults(self) -> Global___RecordDefaults: ...
+    def defaults(self) -> Global___RecordDefaults:
+        """Values for fields that the records leave empty. Unset: none."""
+
     @_builtins.property
-    def records(self) -> Global___TelemetryRecords: ...
+    def records(self) -> Global___TelemetryRecords:
+        """The records. Unset: an empty batch. What the stream answers with a refusal is INVALID_ARGUMENT
+        BATCH_REFUSED here.
+        """
+
     def __init__(
         self,
         *,
@@ -547,13 +821,20 @@ Global___IngestTelemetryRequest: _TypeAlias = IngestTelemetryRequest  # noqa: Y0
 
 @_typing.final
 class IngestTelemetryResponse(_message.Message):
+    """What became of the batch."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     DUPLICATE_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     duplicate: _builtins.bool
+    """Output only. The `request_id` was known: nothing was stored now, and `result` has the counts of
+    the first time without verdicts.
+    """
     @_builtins.property
-    def result(self) -> Global___BatchCommitted: ...
+    def result(self) -> Global___BatchCommitted:
+        """Output only. Counts and verdicts."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class IngestServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Takes every kind of record. What is acknowledged is committed and visible to queries.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -47,16 +48,53 @@ class IngestServiceStub:
 
 
 class IngestServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Takes every kind of record. What is acknowledged is committed and visible to queries.
+    """
 
     def StreamTelemetry(self, request_iterator, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes numbered batches over one long stream; the way to send much.
+
+        Message 1 is the hello, all others are batches. The server answers the hello with a welcome and
+        every batch with exactly one ack, in the order of the batches, after its commit. Repeats are
+        never stored twice, so a client that keeps what is not acknowledged may resend it at any time,
+        on any connection to any server. An ack is final whatever its outcome: never resend what was
+        acknowledged. Half-close: the server commits what it has, sends the remaining acks and ends
+        with OK.
+
+        What may pass is never an ack: the stream ends and the client resends after its next welcome.
+
+        Errors:
+        - FAILED_PRECONDITION HELLO_REQUIRED: the first message was not a hello, or a second hello
+        came.
+        - FAILED_PRECONDITION SEQUENCE_GAP: a batch's number was not the one that had to come.
+        - INVALID_ARGUMENT INVALID_FIELD: `producer_id` or a default is not valid.
+        - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
+        - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
+        implemented yet.
+        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+        - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
+        - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
+        - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
+        is set to (30 s by default) and the database did not come back.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def IngestTelemetry(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes one batch in one call and returns after its commit; the simple way to send little. Calls
+        are concurrent and unordered. Idempotent for 7 days where `request_id` is set.
+
+        Errors:
+        - INVALID_ARGUMENT BATCH_REFUSED: the batch as a whole was refused; nothing is stored and the
+        `request_id` is not used up.
+        - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
+        - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
+        - INVALID_ARGUMENT REQUEST_ID_REUSED: the `request_id` came with other content before. Not
+        implemented yet: at present such a request is answered as a repeat.
+        - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
+        nothing is known to be stored; retry with the same `request_id`.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -83,7 +121,8 @@ def add_IngestServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IngestService:
-    """Missing associated documentation comment in .proto file."""
+    """Takes every kind of record. What is acknowledged is committed and visible to queries.
+    """
 
     @staticmethod
     def StreamTelemetry(request_iterator,

@@ -27,32 +27,152 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IngestServiceStub:
+    """Takes every kind of record. What is acknowledged is committed and visible to queries."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IngestServiceAsyncStub: ...
     StreamTelemetry: _grpc.StreamStreamMultiCallable[_ingest_service_pb2.StreamTelemetryRequest, _ingest_service_pb2.StreamTelemetryResponse]
+    """Takes numbered batches over one long stream; the way to send much.
+
+    Message 1 is the hello, all others are batches. The server answers the hello with a welcome and
+    every batch with exactly one ack, in the order of the batches, after its commit. Repeats are
+    never stored twice, so a client that keeps what is not acknowledged may resend it at any time,
+    on any connection to any server. An ack is final whatever its outcome: never resend what was
+    acknowledged. Half-close: the server commits what it has, sends the remaining acks and ends
+    with OK.
+
+    What may pass is never an ack: the stream ends and the client resends after its next welcome.
+
+    Errors:
+    - FAILED_PRECONDITION HELLO_REQUIRED: the first message was not a hello, or a second hello
+      came.
+    - FAILED_PRECONDITION SEQUENCE_GAP: a batch's number was not the one that had to come.
+    - INVALID_ARGUMENT INVALID_FIELD: `producer_id` or a default is not valid.
+    - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
+    - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
+      implemented yet.
+    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+    - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
+    - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
+    - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
+      is set to (30 s by default) and the database did not come back.
+    """
     IngestTelemetry: _grpc.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestTelemetryRequest, _ingest_service_pb2.IngestTelemetryResponse]
+    """Takes one batch in one call and returns after its commit; the simple way to send little. Calls
+    are concurrent and unordered. Idempotent for 7 days where `request_id` is set.
+
+    Errors:
+    - INVALID_ARGUMENT BATCH_REFUSED: the batch as a whole was refused; nothing is stored and the
+      `request_id` is not used up.
+    - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
+    - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
+    - INVALID_ARGUMENT REQUEST_ID_REUSED: the `request_id` came with other content before. Not
+      implemented yet: at present such a request is answered as a repeat.
+    - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
+      nothing is known to be stored; retry with the same `request_id`.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
+    """Takes every kind of record. What is acknowledged is committed and visible to queries."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     StreamTelemetry: _aio.StreamStreamMultiCallable[_ingest_service_pb2.StreamTelemetryRequest, _ingest_service_pb2.StreamTelemetryResponse]  # type: ignore[assignment]
+    """Takes numbered batches over one long stream; the way to send much.
+
+    Message 1 is the hello, all others are batches. The server answers the hello with a welcome and
+    every batch with exactly one ack, in the order of the batches, after its commit. Repeats are
+    never stored twice, so a client that keeps what is not acknowledged may resend it at any time,
+    on any connection to any server. An ack is final whatever its outcome: never resend what was
+    acknowledged. Half-close: the server commits what it has, sends the remaining acks and ends
+    with OK.
+
+    What may pass is never an ack: the stream ends and the client resends after its next welcome.
+
+    Errors:
+    - FAILED_PRECONDITION HELLO_REQUIRED: the first message was not a hello, or a second hello
+      came.
+    - FAILED_PRECONDITION SEQUENCE_GAP: a batch's number was not the one that had to come.
+    - INVALID_ARGUMENT INVALID_FIELD: `producer_id` or a default is not valid.
+    - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
+    - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
+      implemented yet.
+    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+    - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
+    - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
+    - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
+      is set to (30 s by default) and the database did not come back.
+    """
     IngestTelemetry: _aio.UnaryUnaryMultiCallable[_ingest_service_pb2.IngestTelemetryRequest, _ingest_service_pb2.IngestTelemetryResponse]  # type: ignore[assignment]
+    """Takes one batch in one call and returns after its commit; the simple way to send little. Calls
+    are concurrent and unordered. Idempotent for 7 days where `request_id` is set.
+
+    Errors:
+    - INVALID_ARGUMENT BATCH_REFUSED: the batch as a whole was refused; nothing is stored and the
+      `request_id` is not used up.
+    - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
+    - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
+    - INVALID_ARGUMENT REQUEST_ID_REUSED: the `request_id` came with other content before. Not
+      implemented yet: at present such a request is answered as a repeat.
+    - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
+      nothing is known to be stored; retry with the same `request_id`.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Takes every kind of record. What is acknowledged is committed and visible to queries."""
+
     @_abc_1.abstractmethod
     def StreamTelemetry(
         self,
         request_iterator: _MaybeAsyncIterator[_ingest_service_pb2.StreamTelemetryRequest],
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.StreamTelemetryResponse], _abc.AsyncIterator[_ingest_service_pb2.StreamTelemetryResponse]]: ...
+    ) -> _typing.Union[_abc.Iterator[_ingest_service_pb2.StreamTelemetryResponse], _abc.AsyncIterator[_ingest_service_pb2.StreamTelemetryResponse]]:
+        """Takes numbered batches over one long stream; the way to send much.
+
+        Message 1 is the hello, all others are batches. The server answers the hello with a welcome and
+        every batch with exactly one ack, in the order of the batches, after its commit. Repeats are
+        never stored twice, so a client that keeps what is not acknowledged may resend it at any time,
+        on any connection to any server. An ack is final whatever its outcome: never resend what was
+        acknowledged. Half-close: the server commits what it has, sends the remaining acks and ends
+        with OK.
+
+        What may pass is never an ack: the stream ends and the client resends after its next welcome.
+
+        Errors:
+        - FAILED_PRECONDITION HELLO_REQUIRED: the first message was not a hello, or a second hello
+          came.
+        - FAILED_PRECONDITION SEQUENCE_GAP: a batch's number was not the one that had to come.
+        - INVALID_ARGUMENT INVALID_FIELD: `producer_id` or a default is not valid.
+        - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
+        - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
+          implemented yet.
+        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+        - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
+        - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
+        - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
+          is set to (30 s by default) and the database did not come back.
+        """
 
     @_abc_1.abstractmethod
     def IngestTelemetry(
         self,
         request: _ingest_service_pb2.IngestTelemetryRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_ingest_service_pb2.IngestTelemetryResponse, _abc.Awaitable[_ingest_service_pb2.IngestTelemetryResponse]]: ...
+    ) -> _typing.Union[_ingest_service_pb2.IngestTelemetryResponse, _abc.Awaitable[_ingest_service_pb2.IngestTelemetryResponse]]:
+        """Takes one batch in one call and returns after its commit; the simple way to send little. Calls
+        are concurrent and unordered. Idempotent for 7 days where `request_id` is set.
+
+        Errors:
+        - INVALID_ARGUMENT BATCH_REFUSED: the batch as a whole was refused; nothing is stored and the
+          `request_id` is not used up.
+        - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
+        - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
+        - INVALID_ARGUMENT REQUEST_ID_REUSED: the `request_id` came with other content before. Not
+          implemented yet: at present such a request is answered as a repeat.
+        - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
+          nothing is known to be stored; retry with the same `request_id`.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -30,22 +30,35 @@ class _GapFill:
 class _GapFillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapFill.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     GAP_FILL_UNSPECIFIED: _GapFill.ValueType  # 0
+    """Not set: none."""
     GAP_FILL_NONE: _GapFill.ValueType  # 1
+    """Nothing: the bucket is left out."""
     GAP_FILL_NAN: _GapFill.ValueType  # 2
+    """NaN."""
     GAP_FILL_PREVIOUS: _GapFill.ValueType  # 3
+    """The value of the bucket before."""
     GAP_FILL_ZERO: _GapFill.ValueType  # 4
+    """0."""
 
-class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper): ...
+class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper):
+    """What stands in a bucket without samples."""
 
 GAP_FILL_UNSPECIFIED: GapFill.ValueType  # 0
+"""Not set: none."""
 GAP_FILL_NONE: GapFill.ValueType  # 1
+"""Nothing: the bucket is left out."""
 GAP_FILL_NAN: GapFill.ValueType  # 2
+"""NaN."""
 GAP_FILL_PREVIOUS: GapFill.ValueType  # 3
+"""The value of the bucket before."""
 GAP_FILL_ZERO: GapFill.ValueType  # 4
+"""0."""
 Global___GapFill: _TypeAlias = GapFill  # noqa: Y015
 
 @_typing.final
 class ListSystemMetricsRequest(_message.Message):
+    """Asks for samples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -55,12 +68,33 @@ class ListSystemMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Comparisons joined by AND over the columns of `system_metrics`, such as `metric_name =
+    "cpu_usage" AND metric_value > 90`; see EventService. At most 8 KiB and 64 comparisons;
+    INVALID_ARGUMENT INVALID_FILTER else. Empty: all.
+    """
     order_by: _builtins.str
+    """`metric_timestamp desc` (the default, newest first) or `metric_timestamp`. Anything else is
+    INVALID_ARGUMENT INVALID_FIELD. Ascending order is not implemented yet: UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `metric_timestamp`."""
+
     def __init__(
         self,
         *,
@@ -81,13 +115,20 @@ Global___ListSystemMetricsRequest: _TypeAlias = ListSystemMetricsRequest  # noqa
 
 @_typing.final
 class ListSystemMetricsResponse(_message.Message):
+    """One page of samples."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SYSTEM_METRICS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def system_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.SystemMetric]: ...
+    def system_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.SystemMetric]:
+        """Output only. The samples, in the order asked for; those sent in columns too."""
+
     def __init__(
         self,
         *,
@@ -104,6 +145,8 @@ Global___ListSystemMetricsResponse: _TypeAlias = ListSystemMetricsResponse  # no
 
 @_typing.final
 class QuerySystemMetricsRequest(_message.Message):
+    """Asks for time series."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -118,19 +161,43 @@ class QuerySystemMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. The metric."""
     filter: _builtins.str
+    """Filter over samples, as in ListSystemMetrics. Empty: all."""
     align: _query_pb2.Aggregation.ValueType
+    """How the samples of a series in a bucket become one value. Unset: average."""
     reduce: _query_pb2.Aggregation.ValueType
+    """How the series of a group become one. Unset: every series is kept."""
     gap_fill: Global___GapFill.ValueType
+    """What stands in a bucket without samples."""
     page_size: _builtins.int
+    """Most series wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of time of the samples."""
+
     @_builtins.property
-    def alignment_period(self) -> _duration_pb2.Duration: ...
+    def alignment_period(self) -> _duration_pb2.Duration:
+        """Required. Length of a bucket; at most 11,000 buckets per series, else QUERY_TOO_EXPENSIVE names
+        the smallest period that fits.
+        """
+
     @_builtins.property
-    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns and labels to group series by, such as `service_name` or `labels.region`."""
+
     def __init__(
         self,
         *,
@@ -156,6 +223,8 @@ Global___QuerySystemMetricsRequest: _TypeAlias = QuerySystemMetricsRequest  # no
 
 @_typing.final
 class TimeSeries(_message.Message):
+    """One computed series."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERIES_FIELD_NUMBER: _builtins.int
@@ -163,13 +232,21 @@ class TimeSeries(_message.Message):
     VALUES_FIELD_NUMBER: _builtins.int
     SAMPLE_COUNTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def series(self) -> _system_metric_pb2.MetricSeries: ...
+    def series(self) -> _system_metric_pb2.MetricSeries:
+        """Output only. The series; after a reduction only the columns of `group_by` are set."""
+
     @_builtins.property
-    def bucket_start_unix_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def bucket_start_unix_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. First moment of each bucket, in microseconds since 1970-01-01 UTC."""
+
     @_builtins.property
-    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Output only. Value of each bucket, in the metric's unit; counters' rates per second."""
+
     @_builtins.property
-    def sample_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def sample_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Output only. Number of samples in each bucket."""
+
     def __init__(
         self,
         *,
@@ -188,13 +265,20 @@ Global___TimeSeries: _TypeAlias = TimeSeries  # noqa: Y015
 
 @_typing.final
 class QuerySystemMetricsResponse(_message.Message):
+    """One page of time series."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_SERIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def time_series(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimeSeries]: ...
+    def time_series(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimeSeries]:
+        """Output only. The time series."""
+
     def __init__(
         self,
         *,
@@ -211,6 +295,8 @@ Global___QuerySystemMetricsResponse: _TypeAlias = QuerySystemMetricsResponse  # 
 
 @_typing.final
 class ListMetricSeriesRequest(_message.Message):
+    """Asks for series."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     FILTER_FIELD_NUMBER: _builtins.int
@@ -219,11 +305,25 @@ class ListMetricSeriesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over the columns of a series. Empty: all."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def active_in(self) -> _query_pb2.TimeRange: ...
+    def active_in(self) -> _query_pb2.TimeRange:
+        """Only series with a sample in this range. Unset: all."""
+
     def __init__(
         self,
         *,
@@ -243,13 +343,20 @@ Global___ListMetricSeriesRequest: _TypeAlias = ListMetricSeriesRequest  # noqa: 
 
 @_typing.final
 class ListMetricSeriesResponse(_message.Message):
+    """One page of series."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def series(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.MetricSeries]: ...
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[_system_metric_pb2.MetricSeries]:
+        """Output only. The series."""
+
     def __init__(
         self,
         *,
@@ -266,6 +373,8 @@ Global___ListMetricSeriesResponse: _TypeAlias = ListMetricSeriesResponse  # noqa
 
 @_typing.final
 class ListBusinessMetricsRequest(_message.Message):
+    """Asks for KPIs."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -276,13 +385,37 @@ class ListBusinessMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Comparisons joined by AND over the columns of `business_metrics`, such as `metric_name =
+    "monthly_recurring_revenue" AND currency = "EUR"`; see EventService. At most 8 KiB and 64
+    comparisons; INVALID_ARGUMENT INVALID_FILTER else. Empty: all.
+    """
     include_superseded: _builtins.bool
+    """Give the values that a later commit replaced, too. Default false: the current value of each
+    identity.
+    """
     order_by: _builtins.str
+    """`period_start desc` (the default, newest first) or `period_start`; KPIs of one moment go by
+    `metric_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
+    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `period_start`."""
+
     def __init__(
         self,
         *,
@@ -304,13 +437,20 @@ Global___ListBusinessMetricsRequest: _TypeAlias = ListBusinessMetricsRequest  # 
 
 @_typing.final
 class ListBusinessMetricsResponse(_message.Message):
+    """One page of KPIs."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     BUSINESS_METRICS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def business_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_business_metric_pb2.BusinessMetric]: ...
+    def business_metrics(self) -> _containers.RepeatedCompositeFieldContainer[_business_metric_pb2.BusinessMetric]:
+        """Output only. The KPIs, in the order asked for."""
+
     def __init__(
         self,
         *,
@@ -327,6 +467,8 @@ Global___ListBusinessMetricsResponse: _TypeAlias = ListBusinessMetricsResponse  
 
 @_typing.final
 class SummarizeBusinessMetricsRequest(_message.Message):
+    """Asks for sums of KPIs."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -337,14 +479,31 @@ class SummarizeBusinessMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over KPIs, as in ListBusinessMetrics. Empty: all."""
     period_type: _business_metric_pb2.PeriodType.ValueType
+    """Only periods of this type. Unset: all, each by itself."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `period_start`."""
+
     @_builtins.property
-    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Further columns and dimensions to group by, such as `license_id`."""
+
     def __init__(
         self,
         *,
@@ -366,6 +525,8 @@ Global___SummarizeBusinessMetricsRequest: _TypeAlias = SummarizeBusinessMetricsR
 
 @_typing.final
 class BusinessMetricSummary(_message.Message):
+    """Current KPIs of one group, always split by name, unit, currency and period type."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -403,20 +564,37 @@ class BusinessMetricSummary(_message.Message):
     ACTIVE_LICENSES_FIELD_NUMBER: _builtins.int
     UNIQUE_USERS_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Output only. The KPI."""
     metric_category: _builtins.str
+    """Output only. Its category."""
     metric_unit: _builtins.str
+    """Output only. Its unit."""
     currency: _builtins.str
+    """Output only. Its currency, empty where it is not money."""
     period_type: _business_metric_pb2.PeriodType.ValueType
+    """Output only. Type of the periods."""
     value_count: _builtins.int
+    """Output only. Number of values."""
     total_value: _builtins.str
+    """Output only. Their sum, as a decimal. Unset unless the method is sum or count: averages do not
+    add up.
+    """
     avg_value: _builtins.str
+    """Output only. Their mean, as a decimal."""
     min_value: _builtins.str
+    """Output only. The smallest, as a decimal."""
     max_value: _builtins.str
+    """Output only. The largest, as a decimal."""
     last_value: _builtins.str
+    """Output only. The one of the latest period, as a decimal."""
     active_licenses: _builtins.int
+    """Output only. Number of different licences."""
     unique_users: _builtins.int
+    """Output only. Number of different users."""
     @_builtins.property
-    def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Output only. Value of each column of `group_by`."""
+
     def __init__(
         self,
         *,
@@ -447,13 +625,20 @@ Global___BusinessMetricSummary: _TypeAlias = BusinessMetricSummary  # noqa: Y015
 
 @_typing.final
 class SummarizeBusinessMetricsResponse(_message.Message):
+    """One page of sums."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUMMARIES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___BusinessMetricSummary]: ...
+    def summaries(self) -> _containers.RepeatedCompositeFieldContainer[Global___BusinessMetricSummary]:
+        """Output only. The sums."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class MetricServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Reads system metrics and business metrics. Filters: see EventService.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -62,34 +63,50 @@ class MetricServiceStub:
 
 
 class MetricServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Reads system metrics and business metrics. Filters: see EventService.
+    """
 
     def ListSystemMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
+        while others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def QuerySystemMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Computes time series: aligns each series to a period, then reduces the series of each group to
+        one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListMetricSeries(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListBusinessMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
+        while others are stored. Read-only.
+
+        Errors: those of ListSystemMetrics.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeBusinessMetrics(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -131,7 +148,8 @@ def add_MetricServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class MetricService:
-    """Missing associated documentation comment in .proto file."""
+    """Reads system metrics and business metrics. Filters: see EventService.
+    """
 
     @staticmethod
     def ListSystemMetrics(request,

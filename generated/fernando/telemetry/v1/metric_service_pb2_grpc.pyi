@@ -27,59 +27,122 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class MetricServiceStub:
+    """Reads system metrics and business metrics. Filters: see EventService."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MetricServiceAsyncStub: ...
     ListSystemMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListSystemMetricsRequest, _metric_service_pb2.ListSystemMetricsResponse]
+    """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
+    while others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     QuerySystemMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.QuerySystemMetricsRequest, _metric_service_pb2.QuerySystemMetricsResponse]
+    """Computes time series: aligns each series to a period, then reduces the series of each group to
+    one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     ListMetricSeries: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]
+    """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ListBusinessMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]
+    """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
+    while others are stored. Read-only.
+
+    Errors: those of ListSystemMetrics.
+    """
     SummarizeBusinessMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.SummarizeBusinessMetricsRequest, _metric_service_pb2.SummarizeBusinessMetricsResponse]
+    """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 @_typing.type_check_only
 class MetricServiceAsyncStub(MetricServiceStub):
+    """Reads system metrics and business metrics. Filters: see EventService."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSystemMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListSystemMetricsRequest, _metric_service_pb2.ListSystemMetricsResponse]  # type: ignore[assignment]
+    """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
+    while others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     QuerySystemMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.QuerySystemMetricsRequest, _metric_service_pb2.QuerySystemMetricsResponse]  # type: ignore[assignment]
+    """Computes time series: aligns each series to a period, then reduces the series of each group to
+    one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     ListMetricSeries: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]  # type: ignore[assignment]
+    """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     ListBusinessMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]  # type: ignore[assignment]
+    """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
+    while others are stored. Read-only.
+
+    Errors: those of ListSystemMetrics.
+    """
     SummarizeBusinessMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.SummarizeBusinessMetricsRequest, _metric_service_pb2.SummarizeBusinessMetricsResponse]  # type: ignore[assignment]
+    """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reads system metrics and business metrics. Filters: see EventService."""
+
     @_abc_1.abstractmethod
     def ListSystemMetrics(
         self,
         request: _metric_service_pb2.ListSystemMetricsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metric_service_pb2.ListSystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListSystemMetricsResponse]]: ...
+    ) -> _typing.Union[_metric_service_pb2.ListSystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListSystemMetricsResponse]]:
+        """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
+        while others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def QuerySystemMetrics(
         self,
         request: _metric_service_pb2.QuerySystemMetricsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metric_service_pb2.QuerySystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.QuerySystemMetricsResponse]]: ...
+    ) -> _typing.Union[_metric_service_pb2.QuerySystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.QuerySystemMetricsResponse]]:
+        """Computes time series: aligns each series to a period, then reduces the series of each group to
+        one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ListMetricSeries(
         self,
         request: _metric_service_pb2.ListMetricSeriesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metric_service_pb2.ListMetricSeriesResponse, _abc.Awaitable[_metric_service_pb2.ListMetricSeriesResponse]]: ...
+    ) -> _typing.Union[_metric_service_pb2.ListMetricSeriesResponse, _abc.Awaitable[_metric_service_pb2.ListMetricSeriesResponse]]:
+        """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def ListBusinessMetrics(
         self,
         request: _metric_service_pb2.ListBusinessMetricsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metric_service_pb2.ListBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListBusinessMetricsResponse]]: ...
+    ) -> _typing.Union[_metric_service_pb2.ListBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListBusinessMetricsResponse]]:
+        """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
+        while others are stored. Read-only.
+
+        Errors: those of ListSystemMetrics.
+        """
 
     @_abc_1.abstractmethod
     def SummarizeBusinessMetrics(
         self,
         request: _metric_service_pb2.SummarizeBusinessMetricsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_metric_service_pb2.SummarizeBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.SummarizeBusinessMetricsResponse]]: ...
+    ) -> _typing.Union[_metric_service_pb2.SummarizeBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.SummarizeBusinessMetricsResponse]]:
+        """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
 def add_MetricServiceServicer_to_server(servicer: MetricServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

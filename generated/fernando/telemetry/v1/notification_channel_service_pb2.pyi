@@ -24,15 +24,23 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class EmailChannel(_message.Message):
+    """Sends e-mail."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SMTP_URL_FIELD_NUMBER: _builtins.int
     FROM_ADDRESS_FIELD_NUMBER: _builtins.int
     TO_FIELD_NUMBER: _builtins.int
     smtp_url: _builtins.str
+    """Input only. The mail server, such as `smtps://user:password@mail.example.org`; read back as
+    `set`.
+    """
     from_address: _builtins.str
+    """Sender of the mails."""
     @_builtins.property
-    def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def to(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Recipients where a route names none."""
+
     def __init__(
         self,
         *,
@@ -50,12 +58,16 @@ Global___EmailChannel: _TypeAlias = EmailChannel  # noqa: Y015
 
 @_typing.final
 class SlackChannel(_message.Message):
+    """Sends to Slack."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     WEBHOOK_URL_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     webhook_url: _builtins.str
+    """Input only. The incoming webhook; read back as `set`."""
     channel: _builtins.str
+    """The Slack channel. Empty: the webhook's own."""
     def __init__(
         self,
         *,
@@ -72,6 +84,8 @@ Global___SlackChannel: _TypeAlias = SlackChannel  # noqa: Y015
 
 @_typing.final
 class WebhookChannel(_message.Message):
+    """Sends an HTTP POST with the alert as JSON."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -98,9 +112,13 @@ class WebhookChannel(_message.Message):
     HMAC_SECRET_FIELD_NUMBER: _builtins.int
     HEADERS_FIELD_NUMBER: _builtins.int
     url: _builtins.str
+    """Input only. Where to; read back as `set`."""
     hmac_secret: _builtins.str
+    """Input only. Key of the signature header; read back as `set`. Empty: not signed."""
     @_builtins.property
-    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def headers(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further headers of the request."""
+
     def __init__(
         self,
         *,
@@ -118,10 +136,13 @@ Global___WebhookChannel: _TypeAlias = WebhookChannel  # noqa: Y015
 
 @_typing.final
 class AppriseChannel(_message.Message):
+    """Sends by any service that Apprise knows."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     APPRISE_URL_FIELD_NUMBER: _builtins.int
     apprise_url: _builtins.str
+    """Input only. Apprise's URL of the service; read back as `set`."""
     def __init__(
         self,
         *,
@@ -137,6 +158,8 @@ Global___AppriseChannel: _TypeAlias = AppriseChannel  # noqa: Y015
 
 @_typing.final
 class NotificationChannel(_message.Message):
+    """Where notifications go."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
@@ -151,21 +174,37 @@ class NotificationChannel(_message.Message):
     LAST_SENT_AT_FIELD_NUMBER: _builtins.int
     LAST_ERROR_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
+    """Output only. Its name for programs: a UUIDv7."""
     name: _builtins.str
+    """Required. Its name in rules, unique per licence."""
     license_id: _builtins.str
+    """The licence it belongs to. Empty: everybody."""
     enabled: _builtins.bool
+    """Whether it is used. Unset: true."""
     etag: _builtins.str
+    """Output only. Changes with every change."""
     last_error: _builtins.str
+    """Output only. Why its last delivery failed; empty where it did not."""
     @_builtins.property
-    def email(self) -> Global___EmailChannel: ...
+    def email(self) -> Global___EmailChannel:
+        """By e-mail."""
+
     @_builtins.property
-    def slack(self) -> Global___SlackChannel: ...
+    def slack(self) -> Global___SlackChannel:
+        """By Slack."""
+
     @_builtins.property
-    def webhook(self) -> Global___WebhookChannel: ...
+    def webhook(self) -> Global___WebhookChannel:
+        """By HTTP."""
+
     @_builtins.property
-    def apprise(self) -> Global___AppriseChannel: ...
+    def apprise(self) -> Global___AppriseChannel:
+        """By Apprise."""
+
     @_builtins.property
-    def last_sent_at(self) -> _timestamp_pb2.Timestamp: ...
+    def last_sent_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When it last delivered something."""
+
     def __init__(
         self,
         *,
@@ -198,15 +237,24 @@ Global___NotificationChannel: _TypeAlias = NotificationChannel  # noqa: Y015
 
 @_typing.final
 class CreateNotificationChannelRequest(_message.Message):
+    """Creates a channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_CHANNEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
+    """A UUID chosen by the client that makes a retry safe: a second request with the same id and
+    content is answered as the first was. Empty: every request counts. The same id with other
+    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    """
     validate_only: _builtins.bool
+    """Check everything and answer as if done, but change nothing. Default false."""
     @_builtins.property
-    def notification_channel(self) -> Global___NotificationChannel: ...
+    def notification_channel(self) -> Global___NotificationChannel:
+        """Required. The channel to create."""
+
     def __init__(
         self,
         *,
@@ -224,11 +272,15 @@ Global___CreateNotificationChannelRequest: _TypeAlias = CreateNotificationChanne
 
 @_typing.final
 class CreateNotificationChannelResponse(_message.Message):
+    """The new channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_CHANNEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def notification_channel(self) -> Global___NotificationChannel: ...
+    def notification_channel(self) -> Global___NotificationChannel:
+        """Output only. The channel."""
+
     def __init__(
         self,
         *,
@@ -244,12 +296,20 @@ Global___CreateNotificationChannelResponse: _TypeAlias = CreateNotificationChann
 
 @_typing.final
 class ListNotificationChannelsRequest(_message.Message):
+    """Asks for the channels."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     def __init__(
         self,
         *,
@@ -266,13 +326,20 @@ Global___ListNotificationChannelsRequest: _TypeAlias = ListNotificationChannelsR
 
 @_typing.final
 class ListNotificationChannelsResponse(_message.Message):
+    """One page of channels."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_CHANNELS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def notification_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationChannel]: ...
+    def notification_channels(self) -> _containers.RepeatedCompositeFieldContainer[Global___NotificationChannel]:
+        """Output only. The channels."""
+
     def __init__(
         self,
         *,
@@ -289,14 +356,20 @@ Global___ListNotificationChannelsResponse: _TypeAlias = ListNotificationChannels
 
 @_typing.final
 class UpdateNotificationChannelRequest(_message.Message):
+    """Changes a channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_CHANNEL_FIELD_NUMBER: _builtins.int
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def notification_channel(self) -> Global___NotificationChannel: ...
+    def notification_channel(self) -> Global___NotificationChannel:
+        """Required. The channel, with `channel_id`; a set `etag` is checked, ABORTED ETAG_MISMATCH."""
+
     @_builtins.property
-    def update_mask(self) -> _field_mask_pb2.FieldMask: ...
+    def update_mask(self) -> _field_mask_pb2.FieldMask:
+        """Fields to change. Unset: those that are set."""
+
     def __init__(
         self,
         *,
@@ -313,11 +386,15 @@ Global___UpdateNotificationChannelRequest: _TypeAlias = UpdateNotificationChanne
 
 @_typing.final
 class UpdateNotificationChannelResponse(_message.Message):
+    """The changed channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NOTIFICATION_CHANNEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def notification_channel(self) -> Global___NotificationChannel: ...
+    def notification_channel(self) -> Global___NotificationChannel:
+        """Output only. The channel."""
+
     def __init__(
         self,
         *,
@@ -333,12 +410,18 @@ Global___UpdateNotificationChannelResponse: _TypeAlias = UpdateNotificationChann
 
 @_typing.final
 class DeleteNotificationChannelRequest(_message.Message):
+    """Deletes a channel."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
     FORCE_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
+    """Required. The channel."""
     force: _builtins.bool
+    """Delete it even while rules use it; else that is FAILED_PRECONDITION CHANNEL_IN_USE. Default
+    false.
+    """
     def __init__(
         self,
         *,
@@ -355,6 +438,8 @@ Global___DeleteNotificationChannelRequest: _TypeAlias = DeleteNotificationChanne
 
 @_typing.final
 class DeleteNotificationChannelResponse(_message.Message):
+    """The channel is gone."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     def __init__(
@@ -370,6 +455,8 @@ Global___DeleteNotificationChannelResponse: _TypeAlias = DeleteNotificationChann
 
 @_typing.final
 class TestNotificationChannelRequest(_message.Message):
+    """Asks for a test message."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANNEL_ID_FIELD_NUMBER: _builtins.int
@@ -377,10 +464,15 @@ class TestNotificationChannelRequest(_message.Message):
     RULE_ID_FIELD_NUMBER: _builtins.int
     RENDER_ONLY_FIELD_NUMBER: _builtins.int
     channel_id: _builtins.str
+    """Required. The channel."""
     rule_id: _builtins.str
+    """Rule whose templates make the message. Empty: a plain message."""
     render_only: _builtins.bool
+    """Give title and message, but send nothing. Default false."""
     @_builtins.property
-    def route(self) -> _alert_rule_pb2.NotificationRoute: ...
+    def route(self) -> _alert_rule_pb2.NotificationRoute:
+        """Recipients to use instead of the channel's own."""
+
     def __init__(
         self,
         *,
@@ -399,15 +491,21 @@ Global___TestNotificationChannelRequest: _TypeAlias = TestNotificationChannelReq
 
 @_typing.final
 class TestNotificationChannelResponse(_message.Message):
+    """How a test message went."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     ATTEMPT_FIELD_NUMBER: _builtins.int
     TITLE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     title: _builtins.str
+    """Output only. The title as rendered."""
     message: _builtins.str
+    """Output only. The message as rendered."""
     @_builtins.property
-    def attempt(self) -> _alert_pb2.NotificationAttempt: ...
+    def attempt(self) -> _alert_pb2.NotificationAttempt:
+        """Output only. The attempt; unset where nothing was sent."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class NotificationChannelServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Administers where notifications of alerts go.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -62,34 +63,43 @@ class NotificationChannelServiceStub:
 
 
 class NotificationChannelServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Administers where notifications of alerts go.
+    """
 
     def CreateNotificationChannel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Creates a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListNotificationChannels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists channels, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateNotificationChannel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteNotificationChannel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes a channel that no rule uses. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TestNotificationChannel(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends one test message and says how it went. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -131,7 +141,8 @@ def add_NotificationChannelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class NotificationChannelService:
-    """Missing associated documentation comment in .proto file."""
+    """Administers where notifications of alerts go.
+    """
 
     @staticmethod
     def CreateNotificationChannel(request,

@@ -27,59 +27,98 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class NotificationChannelServiceStub:
+    """Administers where notifications of alerts go."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NotificationChannelServiceAsyncStub: ...
     CreateNotificationChannel: _grpc.UnaryUnaryMultiCallable[_notification_channel_service_pb2.CreateNotificationChannelRequest, _notification_channel_service_pb2.CreateNotificationChannelResponse]
+    """Creates a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListNotificationChannels: _grpc.UnaryUnaryMultiCallable[_notification_channel_service_pb2.ListNotificationChannelsRequest, _notification_channel_service_pb2.ListNotificationChannelsResponse]
+    """Lists channels, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     UpdateNotificationChannel: _grpc.UnaryUnaryMultiCallable[_notification_channel_service_pb2.UpdateNotificationChannelRequest, _notification_channel_service_pb2.UpdateNotificationChannelResponse]
+    """Changes a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     DeleteNotificationChannel: _grpc.UnaryUnaryMultiCallable[_notification_channel_service_pb2.DeleteNotificationChannelRequest, _notification_channel_service_pb2.DeleteNotificationChannelResponse]
+    """Deletes a channel that no rule uses. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     TestNotificationChannel: _grpc.UnaryUnaryMultiCallable[_notification_channel_service_pb2.TestNotificationChannelRequest, _notification_channel_service_pb2.TestNotificationChannelResponse]
+    """Sends one test message and says how it went. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class NotificationChannelServiceAsyncStub(NotificationChannelServiceStub):
+    """Administers where notifications of alerts go."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateNotificationChannel: _aio.UnaryUnaryMultiCallable[_notification_channel_service_pb2.CreateNotificationChannelRequest, _notification_channel_service_pb2.CreateNotificationChannelResponse]  # type: ignore[assignment]
+    """Creates a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     ListNotificationChannels: _aio.UnaryUnaryMultiCallable[_notification_channel_service_pb2.ListNotificationChannelsRequest, _notification_channel_service_pb2.ListNotificationChannelsResponse]  # type: ignore[assignment]
+    """Lists channels, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     UpdateNotificationChannel: _aio.UnaryUnaryMultiCallable[_notification_channel_service_pb2.UpdateNotificationChannelRequest, _notification_channel_service_pb2.UpdateNotificationChannelResponse]  # type: ignore[assignment]
+    """Changes a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
     DeleteNotificationChannel: _aio.UnaryUnaryMultiCallable[_notification_channel_service_pb2.DeleteNotificationChannelRequest, _notification_channel_service_pb2.DeleteNotificationChannelResponse]  # type: ignore[assignment]
+    """Deletes a channel that no rule uses. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     TestNotificationChannel: _aio.UnaryUnaryMultiCallable[_notification_channel_service_pb2.TestNotificationChannelRequest, _notification_channel_service_pb2.TestNotificationChannelResponse]  # type: ignore[assignment]
+    """Sends one test message and says how it went. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
 
 class NotificationChannelServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Administers where notifications of alerts go."""
+
     @_abc_1.abstractmethod
     def CreateNotificationChannel(
         self,
         request: _notification_channel_service_pb2.CreateNotificationChannelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_notification_channel_service_pb2.CreateNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.CreateNotificationChannelResponse]]: ...
+    ) -> _typing.Union[_notification_channel_service_pb2.CreateNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.CreateNotificationChannelResponse]]:
+        """Creates a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def ListNotificationChannels(
         self,
         request: _notification_channel_service_pb2.ListNotificationChannelsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_notification_channel_service_pb2.ListNotificationChannelsResponse, _abc.Awaitable[_notification_channel_service_pb2.ListNotificationChannelsResponse]]: ...
+    ) -> _typing.Union[_notification_channel_service_pb2.ListNotificationChannelsResponse, _abc.Awaitable[_notification_channel_service_pb2.ListNotificationChannelsResponse]]:
+        """Lists channels, without their secrets. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def UpdateNotificationChannel(
         self,
         request: _notification_channel_service_pb2.UpdateNotificationChannelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_notification_channel_service_pb2.UpdateNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.UpdateNotificationChannelResponse]]: ...
+    ) -> _typing.Union[_notification_channel_service_pb2.UpdateNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.UpdateNotificationChannelResponse]]:
+        """Changes a channel. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
 
     @_abc_1.abstractmethod
     def DeleteNotificationChannel(
         self,
         request: _notification_channel_service_pb2.DeleteNotificationChannelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_notification_channel_service_pb2.DeleteNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.DeleteNotificationChannelResponse]]: ...
+    ) -> _typing.Union[_notification_channel_service_pb2.DeleteNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.DeleteNotificationChannelResponse]]:
+        """Deletes a channel that no rule uses. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def TestNotificationChannel(
         self,
         request: _notification_channel_service_pb2.TestNotificationChannelRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_notification_channel_service_pb2.TestNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.TestNotificationChannelResponse]]: ...
+    ) -> _typing.Union[_notification_channel_service_pb2.TestNotificationChannelResponse, _abc.Awaitable[_notification_channel_service_pb2.TestNotificationChannelResponse]]:
+        """Sends one test message and says how it went. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
 def add_NotificationChannelServiceServicer_to_server(servicer: NotificationChannelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,46 +25,89 @@ class _Aggregation:
 class _AggregationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Aggregation.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     AGGREGATION_UNSPECIFIED: _Aggregation.ValueType  # 0
+    """Not set: the default of the field that uses it."""
     AGGREGATION_AVERAGE: _Aggregation.ValueType  # 1
+    """Arithmetic mean."""
     AGGREGATION_MIN: _Aggregation.ValueType  # 2
+    """Smallest value."""
     AGGREGATION_MAX: _Aggregation.ValueType  # 3
+    """Largest value."""
     AGGREGATION_SUM: _Aggregation.ValueType  # 4
+    """Sum."""
     AGGREGATION_COUNT: _Aggregation.ValueType  # 5
+    """Number of samples."""
     AGGREGATION_LAST: _Aggregation.ValueType  # 6
+    """Latest value."""
     AGGREGATION_RATE: _Aggregation.ValueType  # 7
+    """Growth of a counter per second, resets taken into account."""
     AGGREGATION_DELTA: _Aggregation.ValueType  # 8
+    """Growth of a counter, resets taken into account."""
     AGGREGATION_P50: _Aggregation.ValueType  # 9
+    """Median, from distributions or histograms; never a mean of percentiles. So for the other
+    percentiles.
+    """
     AGGREGATION_P90: _Aggregation.ValueType  # 10
+    """90th percentile."""
     AGGREGATION_P95: _Aggregation.ValueType  # 11
+    """95th percentile."""
     AGGREGATION_P99: _Aggregation.ValueType  # 12
+    """99th percentile."""
 
-class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper): ...
+class Aggregation(_Aggregation, metaclass=_AggregationEnumTypeWrapper):
+    """How values become one. In SQL, filters and JSON the value is the lower-case word without prefix,
+    such as `average`. One that makes no sense for the metric's type is INVALID_ARGUMENT
+    AGGREGATION_NOT_APPLICABLE.
+    """
 
 AGGREGATION_UNSPECIFIED: Aggregation.ValueType  # 0
+"""Not set: the default of the field that uses it."""
 AGGREGATION_AVERAGE: Aggregation.ValueType  # 1
+"""Arithmetic mean."""
 AGGREGATION_MIN: Aggregation.ValueType  # 2
+"""Smallest value."""
 AGGREGATION_MAX: Aggregation.ValueType  # 3
+"""Largest value."""
 AGGREGATION_SUM: Aggregation.ValueType  # 4
+"""Sum."""
 AGGREGATION_COUNT: Aggregation.ValueType  # 5
+"""Number of samples."""
 AGGREGATION_LAST: Aggregation.ValueType  # 6
+"""Latest value."""
 AGGREGATION_RATE: Aggregation.ValueType  # 7
+"""Growth of a counter per second, resets taken into account."""
 AGGREGATION_DELTA: Aggregation.ValueType  # 8
+"""Growth of a counter, resets taken into account."""
 AGGREGATION_P50: Aggregation.ValueType  # 9
+"""Median, from distributions or histograms; never a mean of percentiles. So for the other
+percentiles.
+"""
 AGGREGATION_P90: Aggregation.ValueType  # 10
+"""90th percentile."""
 AGGREGATION_P95: Aggregation.ValueType  # 11
+"""95th percentile."""
 AGGREGATION_P99: Aggregation.ValueType  # 12
+"""99th percentile."""
 Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
 
 @_typing.final
 class TimeRange(_message.Message):
+    """A half-open range of time, `[start_time, end_time)`, to the microsecond. Where a request requires
+    one and it is missing, half given, empty or reversed, the call ends INVALID_ARGUMENT
+    INVALID_TIME_RANGE.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. First moment, inclusive."""
+
     @_builtins.property
-    def end_time(self) -> _timestamp_pb2.Timestamp: ...
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. End, exclusive; after `start_time`."""
+
     def __init__(
         self,
         *,

@@ -27,20 +27,35 @@ class _SpanKind:
 class _SpanKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpanKind.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SPAN_KIND_UNSPECIFIED: _SpanKind.ValueType  # 0
+    """Not set: not known, stored as NULL."""
     SPAN_KIND_INTERNAL: _SpanKind.ValueType  # 1
+    """Work inside one service."""
     SPAN_KIND_SERVER: _SpanKind.ValueType  # 2
+    """Serving a call."""
     SPAN_KIND_CLIENT: _SpanKind.ValueType  # 3
+    """Making a call and waiting for its answer."""
     SPAN_KIND_PRODUCER: _SpanKind.ValueType  # 4
+    """Sending a message that is worked on later."""
     SPAN_KIND_CONSUMER: _SpanKind.ValueType  # 5
+    """Working on such a message."""
 
-class SpanKind(_SpanKind, metaclass=_SpanKindEnumTypeWrapper): ...
+class SpanKind(_SpanKind, metaclass=_SpanKindEnumTypeWrapper):
+    """Which side of a call a span shows. In SQL, filters and JSON the value is the lower-case word
+    without prefix, such as `server`.
+    """
 
 SPAN_KIND_UNSPECIFIED: SpanKind.ValueType  # 0
+"""Not set: not known, stored as NULL."""
 SPAN_KIND_INTERNAL: SpanKind.ValueType  # 1
+"""Work inside one service."""
 SPAN_KIND_SERVER: SpanKind.ValueType  # 2
+"""Serving a call."""
 SPAN_KIND_CLIENT: SpanKind.ValueType  # 3
+"""Making a call and waiting for its answer."""
 SPAN_KIND_PRODUCER: SpanKind.ValueType  # 4
+"""Sending a message that is worked on later."""
 SPAN_KIND_CONSUMER: SpanKind.ValueType  # 5
+"""Working on such a message."""
 Global___SpanKind: _TypeAlias = SpanKind  # noqa: Y015
 
 class _SpanStatus:
@@ -50,18 +65,29 @@ class _SpanStatus:
 class _SpanStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpanStatus.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SPAN_STATUS_UNSPECIFIED: _SpanStatus.ValueType  # 0
+    """Not set: not known, stored as NULL."""
     SPAN_STATUS_OK: _SpanStatus.ValueType  # 1
+    """It succeeded."""
     SPAN_STATUS_ERROR: _SpanStatus.ValueType  # 2
+    """It failed."""
 
-class SpanStatus(_SpanStatus, metaclass=_SpanStatusEnumTypeWrapper): ...
+class SpanStatus(_SpanStatus, metaclass=_SpanStatusEnumTypeWrapper):
+    """How the work of a span ended. In SQL, filters and JSON the value is the lower-case word without
+    prefix, such as `error`.
+    """
 
 SPAN_STATUS_UNSPECIFIED: SpanStatus.ValueType  # 0
+"""Not set: not known, stored as NULL."""
 SPAN_STATUS_OK: SpanStatus.ValueType  # 1
+"""It succeeded."""
 SPAN_STATUS_ERROR: SpanStatus.ValueType  # 2
+"""It failed."""
 Global___SpanStatus: _TypeAlias = SpanStatus  # noqa: Y015
 
 @_typing.final
 class SpanEvent(_message.Message):
+    """A moment inside a span."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -88,10 +114,19 @@ class SpanEvent(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """What happened. At most 8 KiB, else TEXT_TOO_LONG."""
     @_builtins.property
-    def time(self) -> _timestamp_pb2.Timestamp: ...
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it was, stored to the microsecond; it has no limit of age, but must lie in the years 1 to
+        9999, else VALUE_OUT_OF_RANGE. Unset: not known.
+        """
+
     @_builtins.property
-    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB each, else
+        TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """
+
     def __init__(
         self,
         *,
@@ -109,6 +144,8 @@ Global___SpanEvent: _TypeAlias = SpanEvent  # noqa: Y015
 
 @_typing.final
 class SpanLink(_message.Message):
+    """Another span that a span has to do with, of this trace or of another."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -135,9 +172,17 @@ class SpanLink(_message.Message):
     SPAN_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
+    """Required. Trace of the other span: 32 lower-case hex digits, or 16, padded to 32 on the left;
+    else INVALID_ID.
+    """
     span_id: _builtins.str
+    """Required. The other span: 16 lower-case hex digits, else INVALID_ID."""
     @_builtins.property
-    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB each, else
+        TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """
+
     def __init__(
         self,
         *,
@@ -155,6 +200,11 @@ Global___SpanLink: _TypeAlias = SpanLink  # noqa: Y015
 
 @_typing.final
 class Span(_message.Message):
+    """One piece of work in a trace: a row of `traces`. The pair (trace_id, span_id) is not unique,
+    since Zipkin gives both sides of a call one id: nothing is merged or replaced by it. An empty
+    text is stored as NULL. A record above 512 KiB is rejected with RECORD_TOO_LARGE.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -202,34 +252,86 @@ class Span(_message.Message):
     TRACE_STATE_FIELD_NUMBER: _builtins.int
     INGESTED_AT_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
+    """Required. The trace: 32 lower-case hex digits as in W3C traceparent, or 16, which are padded to
+    32 with zeros on the left. Empty is FIELD_MISSING, anything else INVALID_ID.
+    """
     span_id: _builtins.str
+    """Required. The span: 16 lower-case hex digits. Empty is FIELD_MISSING, anything else INVALID_ID."""
     parent_span_id: _builtins.str
+    """The span that caused this one: 16 lower-case hex digits, else INVALID_ID. Empty: a root. The
+    parent may come later, or never.
+    """
     service_name: _builtins.str
+    """Required. The service that did the work. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one
+    of RecordDefaults, else FIELD_MISSING.
+    """
     operation_name: _builtins.str
+    """What it did, from a small vocabulary, such as `GET /users/{id}`. At most 256 bytes, else
+    TEXT_TOO_LONG. Default: none.
+    """
     kind: Global___SpanKind.ValueType
+    """Which side of a call it is. Unset: not known. An unknown number is UNKNOWN_ENUM_VALUE."""
     duration_ms: _builtins.float
+    """How long it took, in milliseconds with fractions. 0 to 1e12, else VALUE_OUT_OF_RANGE; NaN and
+    infinite are VALUE_NOT_FINITE. Unset: not known, which is not 0.
+    """
     status: Global___SpanStatus.ValueType
+    """How it ended. Unset: not known. An unknown number is UNKNOWN_ENUM_VALUE."""
     error_message: _builtins.str
+    """What went wrong, for people. At most 8 KiB, else TEXT_TOO_LONG. Default: none."""
     http_method: _builtins.str
+    """Method of the HTTP request, such as `GET`. At most 256 bytes, else TEXT_TOO_LONG. Default:
+    none.
+    """
     http_url: _builtins.str
+    """URL of the HTTP request. At most 8 KiB, else TEXT_TOO_LONG. Default: none."""
     http_status_code: _builtins.int
+    """Status of the HTTP response, stored as sent. Unset: none, which is not 0."""
     user_id: _builtins.str
+    """On whose behalf the work was done. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     license_id: _builtins.str
+    """The licence (tenant). At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults,
+    else the one of the caller's API key, else none.
+    """
     session_id: _builtins.str
+    """The user's session. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     host_name: _builtins.str
+    """The machine that did the work. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of
+    RecordDefaults.
+    """
     instance_id: _builtins.str
+    """The instance of the service. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of
+    RecordDefaults.
+    """
     service_version: _builtins.str
+    """Version of the service. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     trace_state: _builtins.str
+    """The W3C tracestate header. At most 8 KiB, else TEXT_TOO_LONG. Default: none."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """When the work began, stored to the microsecond (finer digits are cut). Unset: the server's
+        receive time minus `duration_ms`. Accepted from now minus the retention of traces (30 days by
+        default), else TIME_TOO_OLD, to one day ahead of the server's clock, else TIME_IN_FUTURE.
+        """
+
     @_builtins.property
-    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB
+        each, else TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """
+
     @_builtins.property
-    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanEvent]: ...
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanEvent]:
+        """Moments inside the span. At most 128, else TOO_MANY_ITEMS."""
+
     @_builtins.property
-    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanLink]: ...
+    def links(self) -> _containers.RepeatedCompositeFieldContainer[Global___SpanLink]:
+        """Other spans it has to do with. At most 128, else TOO_MANY_ITEMS."""
+
     @_builtins.property
-    def ingested_at(self) -> _timestamp_pb2.Timestamp: ...
+    def ingested_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only. When the server stored it, on the database's clock. A value sent is ignored."""
+
     def __init__(
         self,
         *,

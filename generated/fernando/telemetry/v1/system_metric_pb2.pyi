@@ -27,20 +27,35 @@ class _MetricType:
 class _MetricTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_MetricType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     METRIC_TYPE_UNSPECIFIED: _MetricType.ValueType  # 0
+    """Not set. A record with it is rejected: FIELD_MISSING."""
     METRIC_TYPE_COUNTER: _MetricType.ValueType  # 1
+    """A number that only grows, such as requests served; see Temporality. A fall is a reset."""
     METRIC_TYPE_GAUGE: _MetricType.ValueType  # 2
+    """A number that goes up and down, such as a temperature."""
     METRIC_TYPE_HISTOGRAM: _MetricType.ValueType  # 3
+    """Values summed up by percentiles that the producer computed."""
     METRIC_TYPE_TIMER: _MetricType.ValueType  # 4
+    """Durations, as a value or as percentiles; the unit says which."""
     METRIC_TYPE_DISTRIBUTION: _MetricType.ValueType  # 5
+    """Values summed up by counted buckets, which can be merged."""
 
-class MetricType(_MetricType, metaclass=_MetricTypeEnumTypeWrapper): ...
+class MetricType(_MetricType, metaclass=_MetricTypeEnumTypeWrapper):
+    """How the values of a series are to be read. In SQL, filters and JSON the value is the lower-case
+    word without prefix, such as `gauge`.
+    """
 
 METRIC_TYPE_UNSPECIFIED: MetricType.ValueType  # 0
+"""Not set. A record with it is rejected: FIELD_MISSING."""
 METRIC_TYPE_COUNTER: MetricType.ValueType  # 1
+"""A number that only grows, such as requests served; see Temporality. A fall is a reset."""
 METRIC_TYPE_GAUGE: MetricType.ValueType  # 2
+"""A number that goes up and down, such as a temperature."""
 METRIC_TYPE_HISTOGRAM: MetricType.ValueType  # 3
+"""Values summed up by percentiles that the producer computed."""
 METRIC_TYPE_TIMER: MetricType.ValueType  # 4
+"""Durations, as a value or as percentiles; the unit says which."""
 METRIC_TYPE_DISTRIBUTION: MetricType.ValueType  # 5
+"""Values summed up by counted buckets, which can be merged."""
 Global___MetricType: _TypeAlias = MetricType  # noqa: Y015
 
 class _Temporality:
@@ -50,18 +65,30 @@ class _Temporality:
 class _TemporalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Temporality.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TEMPORALITY_UNSPECIFIED: _Temporality.ValueType  # 0
+    """Not set: cumulative."""
     TEMPORALITY_CUMULATIVE: _Temporality.ValueType  # 1
+    """Since the producer started; a value below the one before means that it started anew."""
     TEMPORALITY_DELTA: _Temporality.ValueType  # 2
+    """Since the sample before of the same series."""
 
-class Temporality(_Temporality, metaclass=_TemporalityEnumTypeWrapper): ...
+class Temporality(_Temporality, metaclass=_TemporalityEnumTypeWrapper):
+    """What the value of a counter or a distribution counts from."""
 
 TEMPORALITY_UNSPECIFIED: Temporality.ValueType  # 0
+"""Not set: cumulative."""
 TEMPORALITY_CUMULATIVE: Temporality.ValueType  # 1
+"""Since the producer started; a value below the one before means that it started anew."""
 TEMPORALITY_DELTA: Temporality.ValueType  # 2
+"""Since the sample before of the same series."""
 Global___Temporality: _TypeAlias = Temporality  # noqa: Y015
 
 @_typing.final
 class Distribution(_message.Message):
+    """Values summed up by counted buckets; the form OTLP histograms take here. Distributions with the
+    same bounds merge without loss. A Distribution that does not hold together is
+    INVALID_DISTRIBUTION and costs its record.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     COUNT_FIELD_NUMBER: _builtins.int
@@ -71,13 +98,32 @@ class Distribution(_message.Message):
     UPPER_BOUNDS_FIELD_NUMBER: _builtins.int
     BUCKET_COUNTS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
+    """How many values there were, 0 to 2^63 - 1, else VALUE_OUT_OF_RANGE. With buckets it must be the
+    sum of `bucket_counts`, else INVALID_DISTRIBUTION.
+    """
     sum: _builtins.float
+    """Sum of the values, in the unit of the metric; 0 where `count` is 0. NaN and infinite are
+    VALUE_NOT_FINITE.
+    """
     min: _builtins.float
+    """Smallest value; 0 where `count` is 0. NaN and infinite are VALUE_NOT_FINITE."""
     max: _builtins.float
+    """Largest value, not below `min`, else INVALID_DISTRIBUTION; 0 where `count` is 0. NaN and
+    infinite are VALUE_NOT_FINITE.
+    """
     @_builtins.property
-    def upper_bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def upper_bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Inclusive upper bounds of all buckets but the last, which has none. Finite and strictly rising,
+        else INVALID_DISTRIBUTION. At most 159, else TOO_MANY_ITEMS. Empty: no buckets are known.
+        """
+
     @_builtins.property
-    def bucket_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def bucket_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """How many values each bucket holds: one more entry than `upper_bounds`, else
+        INVALID_DISTRIBUTION; where there are no bounds it may also be empty. At most 160, else
+        TOO_MANY_ITEMS. Each 0 to 2^63 - 1, else VALUE_OUT_OF_RANGE.
+        """
+
     def __init__(
         self,
         *,
@@ -98,6 +144,10 @@ Global___Distribution: _TypeAlias = Distribution  # noqa: Y015
 
 @_typing.final
 class MetricSeries(_message.Message):
+    """What a series of samples is: its identity is all fields but `series_id`, so another unit or one
+    more label makes another series. An empty text is stored as NULL.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -131,16 +181,42 @@ class MetricSeries(_message.Message):
     TEMPORALITY_FIELD_NUMBER: _builtins.int
     SERIES_ID_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. What is measured, such as `cpu_usage`. 1 to 256 bytes; empty is FIELD_MISSING, longer
+    TEXT_TOO_LONG.
+    """
     metric_type: Global___MetricType.ValueType
+    """Required. How the values are to be read. Unset is FIELD_MISSING, an unknown number
+    UNKNOWN_ENUM_VALUE.
+    """
     metric_unit: _builtins.str
+    """Unit of the values, such as `percentage`, `ms` or `bytes`. At most 256 bytes, else
+    TEXT_TOO_LONG. Default: none.
+    """
     service_name: _builtins.str
+    """The service measured. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults."""
     host_name: _builtins.str
+    """The machine measured. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults."""
     instance_id: _builtins.str
+    """The instance of the service. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of
+    RecordDefaults.
+    """
     license_id: _builtins.str
+    """The licence (tenant). At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults,
+    else the one of the caller's API key, else none.
+    """
     temporality: Global___Temporality.ValueType
+    """What a counter counts from; unset means cumulative. An unknown number is UNKNOWN_ENUM_VALUE."""
     series_id: _builtins.str
+    """Output only. Name of the series: 32 hex digits, a 128-bit hash of its identity, the same on
+    every server. A value sent is ignored.
+    """
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further dimensions. At most 64, else TOO_MANY_LABELS; keys at most 64 and values at most 256
+        bytes, else TEXT_TOO_LONG. Each new combination of values is a new series: ids of requests or
+        users do not belong here. A key sent twice counts with its last value.
+        """
+
     def __init__(
         self,
         *,
@@ -165,6 +241,11 @@ Global___MetricSeries: _TypeAlias = MetricSeries  # noqa: Y015
 
 @_typing.final
 class SystemMetric(_message.Message):
+    """One sample of one series: a row of the view `system_metrics`. At least one of `metric_value`, a
+    percentile and `distribution` must be set, else the record is rejected with FIELD_MISSING. Two
+    samples of one series at one time are both kept. Producers in a hurry send MetricColumns.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -206,27 +287,75 @@ class SystemMetric(_message.Message):
     SERIES_ID_FIELD_NUMBER: _builtins.int
     INGESTED_AT_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
+    """Required. What is measured, such as `cpu_usage`. 1 to 256 bytes; empty is FIELD_MISSING, longer
+    TEXT_TOO_LONG.
+    """
     metric_type: Global___MetricType.ValueType
+    """Required. How the values are to be read. Unset is FIELD_MISSING, an unknown number
+    UNKNOWN_ENUM_VALUE.
+    """
     metric_value: _builtins.float
+    """The value, in `metric_unit`. NaN and infinite are VALUE_NOT_FINITE. Unset: the record has only
+    percentiles or a distribution; it is never taken for 0.
+    """
     metric_unit: _builtins.str
+    """Unit of all values, such as `percentage`, `ms` or `bytes`. At most 256 bytes, else
+    TEXT_TOO_LONG. Default: none.
+    """
     service_name: _builtins.str
+    """The service measured. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults."""
     host_name: _builtins.str
+    """The machine measured. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults."""
     instance_id: _builtins.str
+    """The instance of the service. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of
+    RecordDefaults.
+    """
     percentile_50: _builtins.float
+    """Median of the values behind the sample, in `metric_unit`, as the producer computed it. NaN and
+    infinite are VALUE_NOT_FINITE. Unset: not known.
+    """
     percentile_90: _builtins.float
+    """90th percentile, in `metric_unit`. NaN and infinite are VALUE_NOT_FINITE. Unset: not known."""
     percentile_95: _builtins.float
+    """95th percentile, in `metric_unit`. NaN and infinite are VALUE_NOT_FINITE. Unset: not known."""
     percentile_99: _builtins.float
+    """99th percentile, in `metric_unit`. NaN and infinite are VALUE_NOT_FINITE. Unset: not known."""
     license_id: _builtins.str
+    """The licence (tenant). At most 256 bytes, else TEXT_TOO_LONG. Empty: the one of RecordDefaults,
+    else the one of the caller's API key, else none.
+    """
     temporality: Global___Temporality.ValueType
+    """What a counter or a distribution counts from; unset means cumulative. An unknown number is
+    UNKNOWN_ENUM_VALUE.
+    """
     series_id: _builtins.str
+    """Output only. Name of the sample's series: 32 hex digits, a 128-bit hash of its identity. A
+    value sent is ignored.
+    """
     @_builtins.property
-    def metric_timestamp(self) -> _timestamp_pb2.Timestamp: ...
+    def metric_timestamp(self) -> _timestamp_pb2.Timestamp:
+        """When it was measured, stored to the microsecond (finer digits are cut). Unset: the server's
+        receive time. Accepted from now minus the retention of system metrics (180 days by default),
+        else TIME_TOO_OLD, to one day ahead of the server's clock, else TIME_IN_FUTURE.
+        """
+
     @_builtins.property
-    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]: ...
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Further dimensions, part of the series' identity. At most 64, else TOO_MANY_LABELS; keys at
+        most 64 and values at most 256 bytes, else TEXT_TOO_LONG. A key sent twice counts with its last
+        value.
+        """
+
     @_builtins.property
-    def distribution(self) -> Global___Distribution: ...
+    def distribution(self) -> Global___Distribution:
+        """The values as counted buckets: percentiles over any window come from these, never from a mean
+        of percentiles. Unset: none.
+        """
+
     @_builtins.property
-    def ingested_at(self) -> _timestamp_pb2.Timestamp: ...
+    def ingested_at(self) -> _timestamp_pb2.Timestamp:
+        """Output only, and unset at present: samples are stored without it. A value sent is ignored."""
+
     def __init__(
         self,
         *,
@@ -278,6 +407,14 @@ Global___SystemMetric: _TypeAlias = SystemMetric  # noqa: Y015
 
 @_typing.final
 class MetricColumns(_message.Message):
+    """Samples in packed columns: sample i is `value[i]` of `series[series_index[i]]` at
+    `time_unix_micros[i]`. The three columns must have equal lengths, else the batch is refused with
+    COLUMN_LENGTH_MISMATCH. Cheapest where a series has many samples (at ten a series about a tenth
+    of the cost of SystemMetric); with one sample a series the series table is all the cost and
+    nothing is won. A verdict's index is that of the sample; a series that is not valid rejects each
+    of its samples.
+    """
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERIES_FIELD_NUMBER: _builtins.int
@@ -285,13 +422,25 @@ class MetricColumns(_message.Message):
     TIME_UNIX_MICROS_FIELD_NUMBER: _builtins.int
     VALUE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricSeries]: ...
+    def series(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricSeries]:
+        """The series the samples are of. Those that no sample names are ignored."""
+
     @_builtins.property
-    def series_index(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def series_index(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Place of each sample's series in `series`, from 0. Beyond its end the sample is rejected:
+        UNKNOWN_SERIES_INDEX.
+        """
+
     @_builtins.property
-    def time_unix_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    def time_unix_micros(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """When each sample was measured, in microseconds since 1970-01-01 UTC. There is no default: 0 is
+        1970. Accepted times are those of `SystemMetric.metric_timestamp`.
+        """
+
     @_builtins.property
-    def value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]: ...
+    def value(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Each sample's value, in its series' unit. NaN and infinite are VALUE_NOT_FINITE."""
+
     def __init__(
         self,
         *,

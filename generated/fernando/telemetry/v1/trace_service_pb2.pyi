@@ -29,24 +29,39 @@ class _SpanFlag:
 class _SpanFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpanFlag.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     SPAN_FLAG_UNSPECIFIED: _SpanFlag.ValueType  # 0
+    """Not set."""
     SPAN_FLAG_ORPHAN: _SpanFlag.ValueType  # 1
+    """Its parent is not known."""
     SPAN_FLAG_SHARED_ID: _SpanFlag.ValueType  # 2
+    """Another span of the trace has the same id, as Zipkin's two sides of a call do."""
     SPAN_FLAG_CLOCK_SKEW: _SpanFlag.ValueType  # 3
+    """It seems to lie outside its parent because the clocks of two hosts differ."""
     SPAN_FLAG_CRITICAL_PATH: _SpanFlag.ValueType  # 4
+    """The trace took as long as it did because of this span."""
     SPAN_FLAG_PARENT_CYCLE: _SpanFlag.ValueType  # 5
+    """Following its parents leads back to it; it is shown as a root."""
 
-class SpanFlag(_SpanFlag, metaclass=_SpanFlagEnumTypeWrapper): ...
+class SpanFlag(_SpanFlag, metaclass=_SpanFlagEnumTypeWrapper):
+    """Something a reader should know about a span in its trace."""
 
 SPAN_FLAG_UNSPECIFIED: SpanFlag.ValueType  # 0
+"""Not set."""
 SPAN_FLAG_ORPHAN: SpanFlag.ValueType  # 1
+"""Its parent is not known."""
 SPAN_FLAG_SHARED_ID: SpanFlag.ValueType  # 2
+"""Another span of the trace has the same id, as Zipkin's two sides of a call do."""
 SPAN_FLAG_CLOCK_SKEW: SpanFlag.ValueType  # 3
+"""It seems to lie outside its parent because the clocks of two hosts differ."""
 SPAN_FLAG_CRITICAL_PATH: SpanFlag.ValueType  # 4
+"""The trace took as long as it did because of this span."""
 SPAN_FLAG_PARENT_CYCLE: SpanFlag.ValueType  # 5
+"""Following its parents leads back to it; it is shown as a root."""
 Global___SpanFlag: _TypeAlias = SpanFlag  # noqa: Y015
 
 @_typing.final
 class TraceSpan(_message.Message):
+    """A span in its place in the trace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SPAN_FIELD_NUMBER: _builtins.int
@@ -55,12 +70,21 @@ class TraceSpan(_message.Message):
     SELF_TIME_MS_FIELD_NUMBER: _builtins.int
     CLOCK_SKEW_MS_FIELD_NUMBER: _builtins.int
     depth: _builtins.int
+    """Output only. Distance from its root, 0 for a root. Not implemented yet: 0."""
     self_time_ms: _builtins.float
+    """Output only. Time not covered by its children, in milliseconds. Not implemented yet: 0."""
     clock_skew_ms: _builtins.float
+    """Output only. Estimated difference of its host's clock to its parent's, in milliseconds. Unset:
+    no skew is seen. Not implemented yet: unset.
+    """
     @_builtins.property
-    def span(self) -> _span_pb2.Span: ...
+    def span(self) -> _span_pb2.Span:
+        """Output only. The span as stored; its times are never changed."""
+
     @_builtins.property
-    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___SpanFlag.ValueType]: ...
+    def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___SpanFlag.ValueType]:
+        """Output only. What a reader should know about it. Not implemented yet: none."""
+
     def __init__(
         self,
         *,
@@ -82,6 +106,8 @@ Global___TraceSpan: _TypeAlias = TraceSpan  # noqa: Y015
 
 @_typing.final
 class TraceSummary(_message.Message):
+    """A trace in one line."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
@@ -114,16 +140,27 @@ class TraceSummary(_message.Message):
     ORPHAN_COUNT_FIELD_NUMBER: _builtins.int
     SPANS_BY_SERVICE_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
+    """Output only. The trace, 32 lower-case hex digits."""
     root_service_name: _builtins.str
+    """Output only. Service of the first root."""
     root_operation_name: _builtins.str
+    """Output only. Operation of the first root."""
     duration_ms: _builtins.float
+    """Output only. From the earliest start to the latest end, in milliseconds."""
     span_count: _builtins.int
+    """Output only. Number of spans."""
     error_count: _builtins.int
+    """Output only. Number of spans with status `error`."""
     orphan_count: _builtins.int
+    """Output only. Number of spans whose parent is not known."""
     @_builtins.property
-    def start_time(self) -> _timestamp_pb2.Timestamp: ...
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Output only. Start of the earliest span."""
+
     @_builtins.property
-    def spans_by_service(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]: ...
+    def spans_by_service(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Output only. Number of spans of each service."""
+
     def __init__(
         self,
         *,
@@ -147,6 +184,8 @@ Global___TraceSummary: _TypeAlias = TraceSummary  # noqa: Y015
 
 @_typing.final
 class GetTraceRequest(_message.Message):
+    """Asks for one trace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRACE_ID_FIELD_NUMBER: _builtins.int
@@ -155,11 +194,30 @@ class GetTraceRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
+    """Required. 32 lower-case hex digits, or 16, which are padded to 32 on the left; INVALID_ARGUMENT
+    INVALID_FIELD else.
+    """
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """A hint that makes the search quick: spans that start in it are found for certain, others may be
+        missing. Unset: all that is kept is searched. Half given or reversed: INVALID_ARGUMENT
+        INVALID_TIME_RANGE.
+        """
+
     def __init__(
         self,
         *,
@@ -179,16 +237,25 @@ Global___GetTraceRequest: _TypeAlias = GetTraceRequest  # noqa: Y015
 
 @_typing.final
 class GetTraceResponse(_message.Message):
+    """One page of a trace."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SUMMARY_FIELD_NUMBER: _builtins.int
     SPANS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def summary(self) -> Global___TraceSummary: ...
+    def summary(self) -> Global___TraceSummary:
+        """Output only. The whole trace in one line. Not implemented yet: unset."""
+
     @_builtins.property
-    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSpan]: ...
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSpan]:
+        """Output only. The spans, depth-first, siblings by start. At present by (start_time, span_id)."""
+
     def __init__(
         self,
         *,
@@ -206,6 +273,8 @@ Global___GetTraceResponse: _TypeAlias = GetTraceResponse  # noqa: Y015
 
 @_typing.final
 class ListSpansRequest(_message.Message):
+    """Asks for spans."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -215,12 +284,33 @@ class ListSpansRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Comparisons joined by AND over the columns of `traces`, such as `service_name = "checkout" AND
+    duration_ms > 500`; see EventService. At most 8 KiB and 64 comparisons; INVALID_ARGUMENT
+    INVALID_FILTER else. Empty: all.
+    """
     order_by: _builtins.str
+    """`start_time desc` (the default, newest first) or `start_time`; spans of one moment go by trace
+    and span id. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
+    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of `start_time`."""
+
     def __init__(
         self,
         *,
@@ -241,13 +331,20 @@ Global___ListSpansRequest: _TypeAlias = ListSpansRequest  # noqa: Y015
 
 @_typing.final
 class ListSpansResponse(_message.Message):
+    """One page of spans."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SPANS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_span_pb2.Span]: ...
+    def spans(self) -> _containers.RepeatedCompositeFieldContainer[_span_pb2.Span]:
+        """Output only. The spans, in the order asked for."""
+
     def __init__(
         self,
         *,
@@ -264,6 +361,8 @@ Global___ListSpansResponse: _TypeAlias = ListSpansResponse  # noqa: Y015
 
 @_typing.final
 class SearchTracesRequest(_message.Message):
+    """Asks for traces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
@@ -273,12 +372,29 @@ class SearchTracesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
+    """Filter over spans, as in ListSpans; a trace is found by one span that matches all of it. Empty:
+    all.
+    """
     order_by: _builtins.str
+    """Order of the traces; newest first by default."""
     page_size: _builtins.int
+    """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
+    """
     page_token: _builtins.str
+    """The `next_page_token` of the page before; empty for the first page. Every other argument except
+    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    """
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of the spans' `start_time`."""
+
     def __init__(
         self,
         *,
@@ -299,13 +415,20 @@ Global___SearchTracesRequest: _TypeAlias = SearchTracesRequest  # noqa: Y015
 
 @_typing.final
 class SearchTracesResponse(_message.Message):
+    """One page of traces."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TRACES_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
+    """Output only. Token of the next page; empty means, and alone means, that there is none. A page
+    may be shorter than `page_size`, or empty, and still have one.
+    """
     @_builtins.property
-    def traces(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSummary]: ...
+    def traces(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSummary]:
+        """Output only. The traces."""
+
     def __init__(
         self,
         *,
@@ -322,15 +445,25 @@ Global___SearchTracesResponse: _TypeAlias = SearchTracesResponse  # noqa: Y015
 
 @_typing.final
 class GetServiceGraphRequest(_message.Message):
+    """Asks for the service graph."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     TIME_RANGE_FIELD_NUMBER: _builtins.int
     LICENSE_ID_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     license_id: _builtins.str
+    """Only spans of this licence. Empty: all the caller may see."""
     min_commit_token: _builtins.str
+    """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
+    the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
+    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
+    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
     @_builtins.property
-    def time_range(self) -> _query_pb2.TimeRange: ...
+    def time_range(self) -> _query_pb2.TimeRange:
+        """Required. Range of the spans' `start_time`."""
+
     def __init__(
         self,
         *,
@@ -348,6 +481,8 @@ Global___GetServiceGraphRequest: _TypeAlias = GetServiceGraphRequest  # noqa: Y0
 
 @_typing.final
 class ServiceNode(_message.Message):
+    """A service in the graph."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_NAME_FIELD_NUMBER: _builtins.int
@@ -356,10 +491,15 @@ class ServiceNode(_message.Message):
     P50_DURATION_MS_FIELD_NUMBER: _builtins.int
     P95_DURATION_MS_FIELD_NUMBER: _builtins.int
     service_name: _builtins.str
+    """Output only. The service."""
     span_count: _builtins.int
+    """Output only. Number of its spans."""
     error_count: _builtins.int
+    """Output only. Number of those with status `error`."""
     p50_duration_ms: _builtins.float
+    """Output only. Median of their durations, in milliseconds."""
     p95_duration_ms: _builtins.float
+    """Output only. 95th percentile of their durations, in milliseconds."""
     def __init__(
         self,
         *,
@@ -379,6 +519,8 @@ Global___ServiceNode: _TypeAlias = ServiceNode  # noqa: Y015
 
 @_typing.final
 class ServiceEdge(_message.Message):
+    """Calls from one service to another."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     CLIENT_SERVICE_NAME_FIELD_NUMBER: _builtins.int
@@ -388,11 +530,17 @@ class ServiceEdge(_message.Message):
     P50_DURATION_MS_FIELD_NUMBER: _builtins.int
     P95_DURATION_MS_FIELD_NUMBER: _builtins.int
     client_service_name: _builtins.str
+    """Output only. The calling service."""
     server_service_name: _builtins.str
+    """Output only. The called service."""
     call_count: _builtins.int
+    """Output only. Number of calls."""
     error_count: _builtins.int
+    """Output only. Number of those that failed."""
     p50_duration_ms: _builtins.float
+    """Output only. Median of their durations, in milliseconds."""
     p95_duration_ms: _builtins.float
+    """Output only. 95th percentile of their durations, in milliseconds."""
     def __init__(
         self,
         *,
@@ -413,14 +561,20 @@ Global___ServiceEdge: _TypeAlias = ServiceEdge  # noqa: Y015
 
 @_typing.final
 class GetServiceGraphResponse(_message.Message):
+    """The service graph."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     NODES_FIELD_NUMBER: _builtins.int
     EDGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceNode]: ...
+    def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceNode]:
+        """Output only. The services."""
+
     @_builtins.property
-    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceEdge]: ...
+    def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceEdge]:
+        """Output only. Who calls whom."""
+
     def __init__(
         self,
         *,

@@ -26,7 +26,8 @@ if _version_not_supported:
 
 
 class TraceServiceStub:
-    """Missing associated documentation comment in .proto file."""
+    """Reads spans and traces. Filters: see EventService.
+    """
 
     def __init__(self, channel):
         """Constructor.
@@ -57,28 +58,46 @@ class TraceServiceStub:
 
 
 class TraceServiceServicer:
-    """Missing associated documentation comment in .proto file."""
+    """Reads spans and traces. Filters: see EventService.
+    """
 
     def GetTrace(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
+        the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
+        skew and summary, is not implemented yet.
+
+        Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
+        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListSpans(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
+        others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchTraces(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetServiceGraph(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
+        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -115,7 +134,8 @@ def add_TraceServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TraceService:
-    """Missing associated documentation comment in .proto file."""
+    """Reads spans and traces. Filters: see EventService.
+    """
 
     @staticmethod
     def GetTrace(request,

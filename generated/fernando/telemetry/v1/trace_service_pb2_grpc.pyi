@@ -27,50 +27,119 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TraceServiceStub:
+    """Reads spans and traces. Filters: see EventService."""
+
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TraceServiceAsyncStub: ...
     GetTrace: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]
+    """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
+    the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
+    skew and summary, is not implemented yet.
+
+    Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
+    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     ListSpans: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.ListSpansRequest, _trace_service_pb2.ListSpansResponse]
+    """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
+    others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SearchTraces: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.SearchTracesRequest, _trace_service_pb2.SearchTracesResponse]
+    """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     GetServiceGraph: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]
+    """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
+    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
 
 @_typing.type_check_only
 class TraceServiceAsyncStub(TraceServiceStub):
+    """Reads spans and traces. Filters: see EventService."""
+
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetTrace: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]  # type: ignore[assignment]
+    """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
+    the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
+    skew and summary, is not implemented yet.
+
+    Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
+    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     ListSpans: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.ListSpansRequest, _trace_service_pb2.ListSpansResponse]  # type: ignore[assignment]
+    """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
+    others are stored. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+    UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SearchTraces: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.SearchTracesRequest, _trace_service_pb2.SearchTracesResponse]  # type: ignore[assignment]
+    """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
+    NOT_IMPLEMENTED.
+    """
     GetServiceGraph: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]  # type: ignore[assignment]
+    """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
+    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
+    """Reads spans and traces. Filters: see EventService."""
+
     @_abc_1.abstractmethod
     def GetTrace(
         self,
         request: _trace_service_pb2.GetTraceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.GetTraceResponse, _abc.Awaitable[_trace_service_pb2.GetTraceResponse]]: ...
+    ) -> _typing.Union[_trace_service_pb2.GetTraceResponse, _abc.Awaitable[_trace_service_pb2.GetTraceResponse]]:
+        """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
+        the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
+        skew and summary, is not implemented yet.
+
+        Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
+        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def ListSpans(
         self,
         request: _trace_service_pb2.ListSpansRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.ListSpansResponse, _abc.Awaitable[_trace_service_pb2.ListSpansResponse]]: ...
+    ) -> _typing.Union[_trace_service_pb2.ListSpansResponse, _abc.Awaitable[_trace_service_pb2.ListSpansResponse]]:
+        """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
+        others are stored. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
+        UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def SearchTraces(
         self,
         request: _trace_service_pb2.SearchTracesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.SearchTracesResponse, _abc.Awaitable[_trace_service_pb2.SearchTracesResponse]]: ...
+    ) -> _typing.Union[_trace_service_pb2.SearchTracesResponse, _abc.Awaitable[_trace_service_pb2.SearchTracesResponse]]:
+        """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
+        NOT_IMPLEMENTED.
+        """
 
     @_abc_1.abstractmethod
     def GetServiceGraph(
         self,
         request: _trace_service_pb2.GetServiceGraphRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_trace_service_pb2.GetServiceGraphResponse, _abc.Awaitable[_trace_service_pb2.GetServiceGraphResponse]]: ...
+    ) -> _typing.Union[_trace_service_pb2.GetServiceGraphResponse, _abc.Awaitable[_trace_service_pb2.GetServiceGraphResponse]]:
+        """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
+        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
