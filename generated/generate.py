@@ -4,10 +4,14 @@ Run it with the interpreter that has grpcio-tools and mypy-protobuf in the versi
 `constraints.txt` (the generated files demand a runtime at least as new as their generator).
 The code is made in a temporary folder first and swapped in as a whole, so a failing run
 leaves the old stubs in place and a removed `.proto` leaves nothing behind.
+
+    generate.py             rewrite the package beside this file
+    generate.py --out DIR   write `DIR/fernando/telemetry/v1` instead, to compare with it
 """
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import subprocess
 import sys
@@ -74,8 +78,8 @@ def write_init(package: Path, sources: list[Path]) -> None:
     )
 
 
-def main() -> None:
-    """Generate into a temporary folder and swap it in."""
+def generate(root: Path) -> int:
+    """Generate into a temporary folder, swap it in below `root`, give the number of files."""
     sources = sorted(PROTOS.joinpath(PACKAGE).glob("*.proto"))
     services = [source for source in sources if has_service(source)]
     with tempfile.TemporaryDirectory() as temporary:
@@ -84,11 +88,19 @@ def main() -> None:
         protoc(services, out, "--grpc_python_out={out}", "--mypy_grpc_out=quiet:{out}")
         made = out / PACKAGE
         write_init(made, sources)
-        target = HERE / PACKAGE
+        target = root / PACKAGE
         shutil.rmtree(target, ignore_errors=True)
         shutil.copytree(made, target)
+    return len(sources)
+
+
+def main() -> None:
+    """Read the arguments, generate, and say with which tools."""
+    parser = argparse.ArgumentParser(description="Generate the SDK's stubs from protos/.")
+    parser.add_argument("--out", type=Path, default=HERE, help="where to, instead of generated/")
+    count = generate(parser.parse_args().out)
     tools = ", ".join(f"{name} {version(name)}" for name in ("grpcio-tools", "mypy-protobuf"))
-    print(f"generated {len(sources)} files with {tools}")
+    print(f"generated {count} files with {tools}")
 
 
 if __name__ == "__main__":

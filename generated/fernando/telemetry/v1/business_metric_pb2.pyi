@@ -27,7 +27,7 @@ class _PeriodType:
 class _PeriodTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PeriodType.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PERIOD_TYPE_UNSPECIFIED: _PeriodType.ValueType  # 0
-    """Not set. A record with it is rejected: FIELD_MISSING."""
+    """Not set: custom."""
     PERIOD_TYPE_HOURLY: _PeriodType.ValueType  # 1
     """One hour."""
     PERIOD_TYPE_DAILY: _PeriodType.ValueType  # 2
@@ -49,7 +49,7 @@ class PeriodType(_PeriodType, metaclass=_PeriodTypeEnumTypeWrapper):
     """
 
 PERIOD_TYPE_UNSPECIFIED: PeriodType.ValueType  # 0
-"""Not set. A record with it is rejected: FIELD_MISSING."""
+"""Not set: custom."""
 PERIOD_TYPE_HOURLY: PeriodType.ValueType  # 1
 """One hour."""
 PERIOD_TYPE_DAILY: PeriodType.ValueType  # 2
@@ -184,12 +184,12 @@ class BusinessMetric(_message.Message):
     `currency` decides, whatever stands here. Default: none.
     """
     currency: _builtins.str
-    """Currency of the value: an ISO 4217 code of three upper-case letters, such as `EUR`, else
+    """Currency of the value: an active ISO 4217 code in upper case, such as `EUR`, else
     INVALID_CURRENCY. Empty: not money.
     """
     period_type: Global___PeriodType.ValueType
-    """Required. What kind of period it is; it is not compared with the times. Unset is FIELD_MISSING,
-    an unknown number UNKNOWN_ENUM_VALUE.
+    """What kind of period it is; it is not compared with the times. Unset: custom. An unknown number
+    is UNKNOWN_ENUM_VALUE.
     """
     calculation_method: Global___CalculationMethod.ValueType
     """How the value was computed. Unset: not known. An unknown number is UNKNOWN_ENUM_VALUE. Not part
@@ -205,7 +205,7 @@ class BusinessMetric(_message.Message):
     """The user the value is about. At most 256 bytes, else TEXT_TOO_LONG. Default: none."""
     time_zone: _builtins.str
     """IANA time zone of the period, such as `Europe/Lisbon`: the views' `date` is the local date of
-    `period_start` in it. Empty: UTC. A zone PostgreSQL does not know is INVALID_TIME_ZONE.
+    `period_start` in it. Empty: UTC. A name the IANA database lacks is INVALID_TIME_ZONE.
     """
     metric_id: _builtins.str
     """Output only. The server's name of the record: a UUIDv7, rising in the order of a batch. A value
@@ -232,8 +232,9 @@ class BusinessMetric(_message.Message):
 
     @_builtins.property
     def dimensions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further dimensions, part of the identity. At most 64, else TOO_MANY_LABELS; keys at most 64 and
-        values at most 256 bytes, else TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """Further dimensions, part of the identity. At most 64, else TOO_MANY_LABELS; keys 1 to 64 and
+        values at most 256 bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent twice
+        counts with its last value.
         """
 
     @_builtins.property

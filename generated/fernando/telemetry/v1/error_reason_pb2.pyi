@@ -54,8 +54,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 5
     """NOT_FOUND. What the request names does not exist.
 
-        {"reason": "NOT_FOUND", "domain": "telemetry.fernando",
-         "metadata": {"resource": "trace", "id": "000000000000000053995c3f42cd8ad8"}}
+        {"reason": "NOT_FOUND", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_ALREADY_EXISTS: _ErrorReason.ValueType  # 6
     """ALREADY_EXISTS. Something else has the name that the request wants to give. Not sent yet.
@@ -80,14 +79,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
     not.
 
-        {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando",
-         "metadata": {"feature": "/fernando.telemetry.v1.EventService/TailEvents"}}
+        {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_HELLO_REQUIRED: _ErrorReason.ValueType  # 20
     """FAILED_PRECONDITION. The first message of a stream was no hello, or a later one was.
 
-        {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando",
-         "metadata": {"got": "batch"}}
+        {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_SEQUENCE_GAP: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION. A batch has not the number that had to come: nothing of it was stored.
@@ -106,8 +103,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_UNDECODABLE: _ErrorReason.ValueType  # 23
     """INVALID_ARGUMENT. The bytes of a message are not the message of its method.
 
-        {"reason": "UNDECODABLE", "domain": "telemetry.fernando",
-         "metadata": {"message": "fernando.telemetry.v1.StreamTelemetryRequest"}}
+        {"reason": "UNDECODABLE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_BATCH_REFUSED: _ErrorReason.ValueType  # 24
     """INVALID_ARGUMENT. A batch sent by IngestTelemetry was refused as a whole; `refusal` is the
@@ -119,14 +115,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 25
     """INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
 
-        {"reason": "TOO_LARGE", "domain": "telemetry.fernando",
-         "metadata": {"limit_bytes": "67108864", "got_bytes": "68000000"}}
+        {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 30
     """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
 
-        {"reason": "OVERLOADED", "domain": "telemetry.fernando",
-         "metadata": {"queued_bytes": "67108864"}}
+        {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 31
     """UNAVAILABLE. The server stops. RetryInfo says when to try again, best on another server.
@@ -149,10 +143,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_QUERY_TOO_EXPENSIVE: _ErrorReason.ValueType  # 40
     """RESOURCE_EXHAUSTED. A read ran past its time or its rows; there is no partial answer and no
-    RetryInfo: ask for less. `limit` is the setting that ended it.
+    RetryInfo: ask for less.
 
-        {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando",
-         "metadata": {"limit": "query_timeout_seconds", "value": "30"}}
+        {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: _ErrorReason.ValueType  # 41
     """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
@@ -263,8 +256,7 @@ ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 4
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 5
 """NOT_FOUND. What the request names does not exist.
 
-    {"reason": "NOT_FOUND", "domain": "telemetry.fernando",
-     "metadata": {"resource": "trace", "id": "000000000000000053995c3f42cd8ad8"}}
+    {"reason": "NOT_FOUND", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_ALREADY_EXISTS: ErrorReason.ValueType  # 6
 """ALREADY_EXISTS. Something else has the name that the request wants to give. Not sent yet.
@@ -289,14 +281,12 @@ ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 9
 """UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
 not.
 
-    {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando",
-     "metadata": {"feature": "/fernando.telemetry.v1.EventService/TailEvents"}}
+    {"reason": "NOT_IMPLEMENTED", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_HELLO_REQUIRED: ErrorReason.ValueType  # 20
 """FAILED_PRECONDITION. The first message of a stream was no hello, or a later one was.
 
-    {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando",
-     "metadata": {"got": "batch"}}
+    {"reason": "HELLO_REQUIRED", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_SEQUENCE_GAP: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION. A batch has not the number that had to come: nothing of it was stored.
@@ -315,8 +305,7 @@ name by yourself: two producers with one name would fence each other for ever. N
 ERROR_REASON_UNDECODABLE: ErrorReason.ValueType  # 23
 """INVALID_ARGUMENT. The bytes of a message are not the message of its method.
 
-    {"reason": "UNDECODABLE", "domain": "telemetry.fernando",
-     "metadata": {"message": "fernando.telemetry.v1.StreamTelemetryRequest"}}
+    {"reason": "UNDECODABLE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_BATCH_REFUSED: ErrorReason.ValueType  # 24
 """INVALID_ARGUMENT. A batch sent by IngestTelemetry was refused as a whole; `refusal` is the
@@ -328,14 +317,12 @@ BatchRefusalReason.
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 25
 """INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
 
-    {"reason": "TOO_LARGE", "domain": "telemetry.fernando",
-     "metadata": {"limit_bytes": "67108864", "got_bytes": "68000000"}}
+    {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
 
-    {"reason": "OVERLOADED", "domain": "telemetry.fernando",
-     "metadata": {"queued_bytes": "67108864"}}
+    {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 31
 """UNAVAILABLE. The server stops. RetryInfo says when to try again, best on another server.
@@ -358,10 +345,9 @@ sent yet.
 """
 ERROR_REASON_QUERY_TOO_EXPENSIVE: ErrorReason.ValueType  # 40
 """RESOURCE_EXHAUSTED. A read ran past its time or its rows; there is no partial answer and no
-RetryInfo: ask for less. `limit` is the setting that ended it.
+RetryInfo: ask for less.
 
-    {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando",
-     "metadata": {"limit": "query_timeout_seconds", "value": "30"}}
+    {"reason": "QUERY_TOO_EXPENSIVE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: ErrorReason.ValueType  # 41
 """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo

@@ -131,16 +131,19 @@ class Event(_message.Message):
     Empty: the one of RecordDefaults.
     """
     source_ip: _builtins.str
-    """Address of the user's machine: IPv4 or IPv6 as text, without zone. Anything else (`testclient`,
-    `fe80::1%eth0`) is stored as NULL and the record is kept, with the verdict INVALID_IP and
-    `kept` set.
+    """Address of the user's machine: IPv4 or IPv6 as text, without zone or prefix length. Anything
+    else (`testclient`, `fe80::1%eth0`, `10.0.0.0/8`) is stored as NULL and the record is kept,
+    with the verdict INVALID_IP and `kept` set.
     """
     trace_id: _builtins.str
-    """Trace the event belongs to: 32 lower-case hex digits as in W3C traceparent, or 16, which are
-    padded to 32 with zeros on the left. Anything else is INVALID_ID. Default: none.
+    """Trace the event belongs to: 32 hex digits as in W3C traceparent, or 16, which are padded to 32
+    with zeros on the left; stored in lower case. Anything else, all zeros included, is INVALID_ID.
+    Default: none.
     """
     span_id: _builtins.str
-    """Span the event belongs to: 16 lower-case hex digits, else INVALID_ID. Default: none."""
+    """Span the event belongs to: 16 hex digits, not all zero, stored in lower case; else INVALID_ID.
+    Default: none.
+    """
     user_agent: _builtins.str
     """The User-Agent header of the request. At most 8 KiB, else TEXT_TOO_LONG. Default: none."""
     source_version: _builtins.str

@@ -30,9 +30,10 @@ class EventServiceStub:
 
     Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
     such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
-    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
-    INVALID_FILTER.
+    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
+    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
+    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
+    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
     """
 
     def __init__(self, channel):
@@ -63,9 +64,10 @@ class EventServiceServicer:
 
     Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
     such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
-    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
-    INVALID_FILTER.
+    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
+    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
+    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
+    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
     """
 
     def ListEvents(self, request, context):
@@ -127,9 +129,10 @@ class EventService:
 
     Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
     such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table, operators are = != < <= > >=, literals are quoted text (enum values as their lower-case
-    word) or numbers. Whatever else AIP-160 has is not implemented yet and INVALID_ARGUMENT
-    INVALID_FILTER.
+    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
+    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
+    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
+    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
     """
 
     @staticmethod

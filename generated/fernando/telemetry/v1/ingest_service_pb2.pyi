@@ -127,7 +127,7 @@ class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_REASON_UNSPECIFIED: _VerdictReason.ValueType  # 0
     """Not set."""
     VERDICT_REASON_FIELD_MISSING: _VerdictReason.ValueType  # 1
-    """A required field is empty or unset, and no default fills it."""
+    """A required field or the key of a map is empty or unset, and no default fills it."""
     VERDICT_REASON_UNKNOWN_ENUM_VALUE: _VerdictReason.ValueType  # 2
     """An enum field has a number this server does not know."""
     VERDICT_REASON_TEXT_TOO_LONG: _VerdictReason.ValueType  # 3
@@ -153,11 +153,11 @@ class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_REASON_INVALID_DECIMAL: _VerdictReason.ValueType  # 11
     """`metric_value` of a BusinessMetric is not a decimal of at most 20 digits and 18 decimals."""
     VERDICT_REASON_INVALID_CURRENCY: _VerdictReason.ValueType  # 12
-    """`currency` is not a code of three upper-case letters."""
+    """`currency` is not an active code of ISO 4217 in upper case."""
     VERDICT_REASON_INVALID_PERIOD: _VerdictReason.ValueType  # 13
     """`period_end` is not after `period_start`."""
     VERDICT_REASON_INVALID_ID: _VerdictReason.ValueType  # 14
-    """A trace or span id is not lower-case hex of its length."""
+    """A trace or span id is not hex digits of its length, or all zeros."""
     VERDICT_REASON_INVALID_IP: _VerdictReason.ValueType  # 15
     """`source_ip` is not an IPv4 or IPv6 address. The record was kept, with the address NULL."""
     VERDICT_REASON_TOO_MANY_LABELS: _VerdictReason.ValueType  # 16
@@ -179,9 +179,9 @@ class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_REASON_INVALID_DISTRIBUTION: _VerdictReason.ValueType  # 22
     """A distribution's buckets, bounds, counts or extremes do not fit each other."""
     VERDICT_REASON_INVALID_TIME_ZONE: _VerdictReason.ValueType  # 23
-    """`time_zone` is not a time zone PostgreSQL knows."""
+    """`time_zone` is not a name of the IANA time zone database."""
     VERDICT_REASON_VALUE_OUT_OF_RANGE: _VerdictReason.ValueType  # 24
-    """A number or a time lies outside what its field allows."""
+    """A number or a part of a time lies outside what its field allows."""
     VERDICT_REASON_TOO_MANY_ITEMS: _VerdictReason.ValueType  # 25
     """A span has more than 128 events or links, or a distribution more than 160 buckets."""
 
@@ -194,7 +194,7 @@ class VerdictReason(_VerdictReason, metaclass=_VerdictReasonEnumTypeWrapper):
 VERDICT_REASON_UNSPECIFIED: VerdictReason.ValueType  # 0
 """Not set."""
 VERDICT_REASON_FIELD_MISSING: VerdictReason.ValueType  # 1
-"""A required field is empty or unset, and no default fills it."""
+"""A required field or the key of a map is empty or unset, and no default fills it."""
 VERDICT_REASON_UNKNOWN_ENUM_VALUE: VerdictReason.ValueType  # 2
 """An enum field has a number this server does not know."""
 VERDICT_REASON_TEXT_TOO_LONG: VerdictReason.ValueType  # 3
@@ -220,11 +220,11 @@ VERDICT_REASON_VALUE_NOT_FINITE: VerdictReason.ValueType  # 10
 VERDICT_REASON_INVALID_DECIMAL: VerdictReason.ValueType  # 11
 """`metric_value` of a BusinessMetric is not a decimal of at most 20 digits and 18 decimals."""
 VERDICT_REASON_INVALID_CURRENCY: VerdictReason.ValueType  # 12
-"""`currency` is not a code of three upper-case letters."""
+"""`currency` is not an active code of ISO 4217 in upper case."""
 VERDICT_REASON_INVALID_PERIOD: VerdictReason.ValueType  # 13
 """`period_end` is not after `period_start`."""
 VERDICT_REASON_INVALID_ID: VerdictReason.ValueType  # 14
-"""A trace or span id is not lower-case hex of its length."""
+"""A trace or span id is not hex digits of its length, or all zeros."""
 VERDICT_REASON_INVALID_IP: VerdictReason.ValueType  # 15
 """`source_ip` is not an IPv4 or IPv6 address. The record was kept, with the address NULL."""
 VERDICT_REASON_TOO_MANY_LABELS: VerdictReason.ValueType  # 16
@@ -246,9 +246,9 @@ VERDICT_REASON_RECORD_TOO_LARGE: VerdictReason.ValueType  # 21
 VERDICT_REASON_INVALID_DISTRIBUTION: VerdictReason.ValueType  # 22
 """A distribution's buckets, bounds, counts or extremes do not fit each other."""
 VERDICT_REASON_INVALID_TIME_ZONE: VerdictReason.ValueType  # 23
-"""`time_zone` is not a time zone PostgreSQL knows."""
+"""`time_zone` is not a name of the IANA time zone database."""
 VERDICT_REASON_VALUE_OUT_OF_RANGE: VerdictReason.ValueType  # 24
-"""A number or a time lies outside what its field allows."""
+"""A number or a part of a time lies outside what its field allows."""
 VERDICT_REASON_TOO_MANY_ITEMS: VerdictReason.ValueType  # 25
 """A span has more than 128 events or links, or a distribution more than 160 buckets."""
 Global___VerdictReason: _TypeAlias = VerdictReason  # noqa: Y015
@@ -337,9 +337,7 @@ class TelemetryRecords(_message.Message):
 
     @_builtins.property
     def metric_columns(self) -> _system_metric_pb2.MetricColumns:
-        """Samples to store, in packed columns. Sent twice in one batch, the two are concatenated as
-        protobuf says.
-        """
+        """Samples to store, in packed columns."""
 
     def __init__(
         self,
@@ -753,8 +751,8 @@ class RecordVerdict(_message.Message):
     reason: Global___VerdictReason.ValueType
     """Output only. What was wrong, for programs. The first thing found, where there are several."""
     field_path: _builtins.str
-    """Output only. Field it is about, as the contract spells it, such as `event_name`, `labels` or
-    `links[3].trace_id`. Empty: the record as a whole.
+    """Output only. Field it is about, as the contract spells it, such as `event_name`,
+    `labels.region`, `links[3].trace_id` or `metric_columns.value`. Empty: the record as a whole.
     """
     detail: _builtins.str
     """Output only. What is wrong, as a sentence for people; its words may change. It does not repeat

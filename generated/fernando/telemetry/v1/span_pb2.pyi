@@ -123,8 +123,9 @@ class SpanEvent(_message.Message):
 
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB each, else
-        TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys 1 to 256 bytes and values at most 8
+        KiB, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent twice counts with its last
+        value.
         """
 
     def __init__(
@@ -172,15 +173,16 @@ class SpanLink(_message.Message):
     SPAN_ID_FIELD_NUMBER: _builtins.int
     ATTRIBUTES_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
-    """Required. Trace of the other span: 32 lower-case hex digits, or 16, padded to 32 on the left;
-    else INVALID_ID.
+    """Trace of the other span: 32 hex digits, or 16, padded to 32 on the left; not all zero, else
+    INVALID_ID. Empty: not known.
     """
     span_id: _builtins.str
-    """Required. The other span: 16 lower-case hex digits, else INVALID_ID."""
+    """The other span: 16 hex digits, not all zero, else INVALID_ID. Empty: not known."""
     @_builtins.property
     def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB each, else
-        TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """Attributes, as text. At most 64, else TOO_MANY_LABELS; keys 1 to 256 bytes and values at most 8
+        KiB, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent twice counts with its last
+        value.
         """
 
     def __init__(
@@ -252,14 +254,17 @@ class Span(_message.Message):
     TRACE_STATE_FIELD_NUMBER: _builtins.int
     INGESTED_AT_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
-    """Required. The trace: 32 lower-case hex digits as in W3C traceparent, or 16, which are padded to
-    32 with zeros on the left. Empty is FIELD_MISSING, anything else INVALID_ID.
+    """Required. The trace: 32 hex digits as in W3C traceparent, or 16, which are padded to 32 with
+    zeros on the left; stored in lower case. Empty is FIELD_MISSING; anything else, all zeros
+    included, INVALID_ID.
     """
     span_id: _builtins.str
-    """Required. The span: 16 lower-case hex digits. Empty is FIELD_MISSING, anything else INVALID_ID."""
+    """Required. The span: 16 hex digits, stored in lower case. Empty is FIELD_MISSING; anything else,
+    all zeros included, INVALID_ID.
+    """
     parent_span_id: _builtins.str
-    """The span that caused this one: 16 lower-case hex digits, else INVALID_ID. Empty: a root. The
-    parent may come later, or never.
+    """The span that caused this one: 16 hex digits, not all zero, stored in lower case; else
+    INVALID_ID. Empty: a root. The parent may come later, or never.
     """
     service_name: _builtins.str
     """Required. The service that did the work. At most 256 bytes, else TEXT_TOO_LONG. Empty: the one
@@ -316,8 +321,9 @@ class Span(_message.Message):
 
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further attributes, as text. At most 64, else TOO_MANY_LABELS; keys and values at most 8 KiB
-        each, else TEXT_TOO_LONG. A key sent twice counts with its last value.
+        """Further attributes, as text. At most 64, else TOO_MANY_LABELS; keys 1 to 256 bytes and values
+        at most 8 KiB, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent twice counts with
+        its last value.
         """
 
     @_builtins.property

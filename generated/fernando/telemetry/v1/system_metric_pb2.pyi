@@ -108,20 +108,19 @@ class Distribution(_message.Message):
     min: _builtins.float
     """Smallest value; 0 where `count` is 0. NaN and infinite are VALUE_NOT_FINITE."""
     max: _builtins.float
-    """Largest value, not below `min`, else INVALID_DISTRIBUTION; 0 where `count` is 0. NaN and
-    infinite are VALUE_NOT_FINITE.
-    """
+    """Largest value; 0 where `count` is 0. NaN and infinite are VALUE_NOT_FINITE."""
     @_builtins.property
     def upper_bounds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Inclusive upper bounds of all buckets but the last, which has none. Finite and strictly rising,
-        else INVALID_DISTRIBUTION. At most 159, else TOO_MANY_ITEMS. Empty: no buckets are known.
+        """Inclusive upper bounds of all buckets but the last, which has none. Strictly rising, else
+        INVALID_DISTRIBUTION; NaN and infinite are VALUE_NOT_FINITE. At most 159, since there are at
+        most 160 buckets. Empty: no buckets are known.
         """
 
     @_builtins.property
     def bucket_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """How many values each bucket holds: one more entry than `upper_bounds`, else
         INVALID_DISTRIBUTION; where there are no bounds it may also be empty. At most 160, else
-        TOO_MANY_ITEMS. Each 0 to 2^63 - 1, else VALUE_OUT_OF_RANGE.
+        TOO_MANY_ITEMS. Their sum must be `count`, else INVALID_DISTRIBUTION.
         """
 
     def __init__(
@@ -205,16 +204,19 @@ class MetricSeries(_message.Message):
     else the one of the caller's API key, else none.
     """
     temporality: Global___Temporality.ValueType
-    """What a counter counts from; unset means cumulative. An unknown number is UNKNOWN_ENUM_VALUE."""
+    """What a counter counts from; unset on a counter means cumulative, and is the same series. An
+    unknown number is UNKNOWN_ENUM_VALUE.
+    """
     series_id: _builtins.str
     """Output only. Name of the series: 32 hex digits, a 128-bit hash of its identity, the same on
     every server. A value sent is ignored.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further dimensions. At most 64, else TOO_MANY_LABELS; keys at most 64 and values at most 256
-        bytes, else TEXT_TOO_LONG. Each new combination of values is a new series: ids of requests or
-        users do not belong here. A key sent twice counts with its last value.
+        """Further dimensions. At most 64, else TOO_MANY_LABELS; keys 1 to 64 and values at most 256
+        bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). Each new combination of values is a
+        new series: ids of requests or users do not belong here. A key sent twice counts with its last
+        value.
         """
 
     def __init__(
@@ -325,8 +327,8 @@ class SystemMetric(_message.Message):
     else the one of the caller's API key, else none.
     """
     temporality: Global___Temporality.ValueType
-    """What a counter or a distribution counts from; unset means cumulative. An unknown number is
-    UNKNOWN_ENUM_VALUE.
+    """What a counter or a distribution counts from, part of the series' identity; unset on a counter
+    means cumulative, and is the same series. An unknown number is UNKNOWN_ENUM_VALUE.
     """
     series_id: _builtins.str
     """Output only. Name of the sample's series: 32 hex digits, a 128-bit hash of its identity. A
@@ -341,9 +343,9 @@ class SystemMetric(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Further dimensions, part of the series' identity. At most 64, else TOO_MANY_LABELS; keys at
-        most 64 and values at most 256 bytes, else TEXT_TOO_LONG. A key sent twice counts with its last
-        value.
+        """Further dimensions, part of the series' identity. At most 64, else TOO_MANY_LABELS; keys 1 to
+        64 and values at most 256 bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent
+        twice counts with its last value.
         """
 
     @_builtins.property

@@ -194,7 +194,7 @@ class GetTraceRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     trace_id: _builtins.str
-    """Required. 32 lower-case hex digits, or 16, which are padded to 32 on the left; INVALID_ARGUMENT
+    """Required. 32 hex digits, or 16, which are padded to 32 on the left; INVALID_ARGUMENT
     INVALID_FIELD else.
     """
     page_size: _builtins.int
