@@ -1,6 +1,6 @@
 """Judges JSON text as jsonb judges it.
 
-Python's json accepts what PostgreSQL refuses (NaN, lone surrogates, \\u0000, numbers beyond
+Python's json accepts what PostgreSQL refuses (NaN, lone surrogates, U+0000, numbers beyond
 numeric) and one refused value would abort a whole COPY, so the difference is closed here. Rules:
 PostgreSQL's documentation, "JSON Types" and "Numeric Types" (131,072 digits before the point,
 16,383 behind it).
@@ -31,9 +31,8 @@ class TooDeep(InvalidJson):
 
 def _number(text: str) -> None:
     """Refuse a number that numeric cannot hold; its value is not needed."""
-    if len(text) < 18:  # short enough for any exponent of 4 digits to be looked at only if there
-        if "e" not in text and "E" not in text:
-            return
+    if len(text) < NUMERIC_DIGITS_BEHIND and "e" not in text and "E" not in text:
+        return
     found = _NUMBER.fullmatch(text)
     if found is None:
         raise InvalidJson(f"{text[:40]} is not a number")
@@ -57,7 +56,7 @@ _DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_consta
 
 
 def _check_strings(value: Any) -> None:
-    """Refuse \\u0000 and lone surrogates in keys and strings, which only escapes can bring."""
+    """Refuse U+0000 and lone surrogates in keys and strings, which only escapes can bring."""
     pending = [value]
     while pending:
         item = pending.pop()

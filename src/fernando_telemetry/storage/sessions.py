@@ -33,6 +33,8 @@ def is_passing(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state[:2] in PASSING_CLASSES or state in PASSING_STATES
+    if isinstance(error, ValueError):  # the driver could not encode a value: it never will
+        return False
     # After a killed COPY asyncpg may raise InternalClientError, none of its documented errors.
     return isinstance(
         error,

@@ -1,0 +1,45 @@
+"""Counts what the write path does: the source of the server's own ingest metrics."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(slots=True)
+class IngestCounters:
+    """Totals since the start, and the latest commit latencies.
+
+    Attributes:
+        accepted: Records stored.
+        rejected: Records rejected by a verdict.
+        repeated: Batches and requests acknowledged as duplicates.
+        refused: Batches refused as a whole.
+        open_streams: Streams open now.
+        commit_seconds: From arrival to commit, of the latest 2,000 batches.
+    """
+
+    accepted: int = 0
+    rejected: int = 0
+    repeated: int = 0
+    refused: int = 0
+    database_refusals: int = 0
+    open_streams: int = 0
+    commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
+
+    def count(self, outcome: Any, seconds: float) -> None:
+        """Count a batch's final answer."""
+        self.commit_seconds.append(seconds)
+        match outcome.status:
+            case "committed":
+                self.accepted += outcome.tally.accepted
+                self.rejected += outcome.tally.rejected
+            case "duplicate":
+                self.repeated += 1
+            case _:
+                self.refused += 1
+
+    def refused_by_database(self) -> None:
+        """Count a record that PostgreSQL refused although the checks had passed it."""
+        self.database_refusals += 1

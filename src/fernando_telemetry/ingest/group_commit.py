@@ -1,0 +1,280 @@
+"""Group commit: writers take what waits as one group, check it, flush it and answer it.
+
+There is no timer: an idle writer takes the first batch at once, and while all writers are busy
+batches gather behind them, so groups grow with the load. A group's batches stay bytes until a
+writer takes them; memory holds 64 MiB of bytes and a few decoded groups, never more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import structlog
+
+from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.verdicts import Tally
+from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
+from fernando_telemetry.ingest.admission import ByteBudget
+from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
+from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.decode import Refusal, check_batch
+from fernando_telemetry.storage.flush import BatchKey, FlushBatch, Repeat, RequestKey, Result
+from fernando_telemetry.storage.writer import Writer
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The final answer to one batch.
+
+    Attributes:
+        status: What became of it.
+        tally: Counts and verdicts; of a duplicate the first counts, without verdicts.
+        flush_id: The flush that holds it; None for a repeat whose mark was trimmed.
+        refusal: Word of BatchRefusalReason where it was refused.
+        detail: A sentence to the refusal.
+    """
+
+    status: str  # committed | duplicate | refused
+    tally: Tally
+    flush_id: int | None
+    refusal: str = ""
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class PendingBatch:
+    """An admitted batch. `records` is None where its bytes were too many to be kept."""
+
+    key: BatchKey | RequestKey | None
+    shard: int
+    defaults: RecordDefaults
+    records: bytes
+    refused: Refusal | None
+    admitted_bytes: int
+    arrived_at: float = field(default_factory=time.monotonic)
+    answer: asyncio.Future[Outcome] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class GroupCommit:
+    """The queue in front of the writers.
+
+    Args:
+        writers: Each runs one flush at a time.
+        budget: Bytes of admitted batches, given back when a batch is answered and dropped.
+        retention: Which times are accepted.
+        group_bytes: A group takes no further batch beyond this many bytes.
+        group_batches: A group takes at most this many.
+        wait_seconds: How long a batch is held while nothing can be committed.
+        clock: Gives the receive time.
+    """
+
+    def __init__(
+        self,
+        writers: list[Writer],
+        budget: ByteBudget,
+        retention: Retention,
+        counters: IngestCounters,
+        *,
+        group_bytes: int,
+        group_batches: int,
+        wait_seconds: float,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._writers = writers
+        self._budget = budget
+        self._retention = retention
+        self._counters = counters
+        self._group_bytes = group_bytes
+        self._group_batches = group_batches
+        self._wait_seconds = wait_seconds
+        self._clock = clock
+        self._queue: deque[PendingBatch] = deque()
+        self._running: set[PendingBatchSet] = set()
+        self._something = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._last_commit = time.monotonic()
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of all admitted batches, those being flushed included."""
+        return self._budget.used
+
+    def submit(self, batch: PendingBatch) -> None:
+        """Queue an admitted batch; its `answer` is set when it is final."""
+        self._queue.append(batch)
+        self._idle.clear()
+        self._something.set()
+
+    async def drained(self) -> None:
+        """Wait until every submitted batch has its answer."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for writer in self._writers:
+                tasks.create_task(self._write(writer))
+            tasks.create_task(self._expire())
+
+    async def wait_for_room(self, amount: int) -> int:
+        """Take budget for a batch; ends when nothing has been committed for the wait's length.
+
+        Raises:
+            DatabaseUnavailable: The database was away for all of the wait.
+        """
+        arrived = time.monotonic()
+        while True:
+            try:
+                async with asyncio.timeout(self._wait_seconds / 8):
+                    return await self._budget.acquire(amount)
+            except TimeoutError:
+                if self._is_overdue(arrived):
+                    raise self._away() from None
+
+    def _is_overdue(self, since: float) -> bool:
+        now = time.monotonic()
+        return now - since >= self._wait_seconds and now - self._last_commit >= self._wait_seconds
+
+    def _away(self) -> DatabaseUnavailable:
+        return DatabaseUnavailable(
+            f"Nothing could be committed for {self._wait_seconds:g} seconds.",
+            retry_after_seconds=2.0,
+        )
+
+    async def _expire(self) -> None:
+        """Answer batches that were held for too long while nothing could be committed.
+
+        Their bytes are given back by the writer that drops them, so the budget stays true.
+        """
+        while True:
+            await asyncio.sleep(min(0.25, self._wait_seconds / 8))
+            overdue = [batch for batch in self._held() if self._is_overdue(batch.arrived_at)]
+            for batch in overdue:
+                if not batch.answer.done():
+                    batch.answer.set_exception(self._away())
+                    # A client that is gone reads no answer, which is no fault of the loop.
+                    batch.answer.exception()
+            if overdue:
+                kept = deque(batch for batch in self._queue if not batch.answer.done())
+                for batch in self._queue:
+                    if batch.answer.done():
+                        self._budget.release(batch.admitted_bytes)
+                self._queue = kept
+                self._note_idle()
+
+    def _held(self) -> list[PendingBatch]:
+        return [*self._queue, *(batch for group in self._running for batch in group.batches)]
+
+    def _note_idle(self) -> None:
+        if not self._queue and not self._running:
+            self._idle.set()
+
+    def _take(self) -> PendingBatchSet:
+        group: list[PendingBatch] = []
+        size = 0
+        while self._queue and len(group) < self._group_batches:
+            size += self._queue[0].admitted_bytes
+            if group and size > self._group_bytes:
+                break
+            group.append(self._queue.popleft())
+        return PendingBatchSet(group)
+
+    async def _write(self, writer: Writer) -> None:
+        try:
+            while True:
+                await self._something.wait()
+                group = self._take()
+                if not self._queue:
+                    self._something.clear()
+                if not group.batches:
+                    continue
+                self._running.add(group)
+                try:
+                    await self._commit(writer, group.batches)
+                finally:
+                    self._running.discard(group)
+                    for batch in group.batches:
+                        self._budget.release(batch.admitted_bytes)
+                    self._note_idle()
+        finally:
+            await writer.close()
+
+    async def _commit(self, writer: Writer, group: list[PendingBatch]) -> None:
+        """Check a group, flush it, and answer its batches whatever happens."""
+        try:
+            checked = [await self._check(batch) for batch in group]
+            # A writer that cannot reach the database goes on trying while anybody waits.
+            results = await writer.flush(
+                [one.flush_batch for one in checked],
+                still_wanted=lambda: any(not batch.answer.done() for batch in group),
+                on_refused=self._counters.refused_by_database,
+            )
+        except Exception as error:
+            if not isinstance(error, DatabaseUnavailable):
+                log.exception("flush_failed", batches=len(group))
+            for batch in group:
+                if not batch.answer.done():
+                    batch.answer.set_exception(error)
+                    batch.answer.exception()
+            return
+        self._last_commit = time.monotonic()
+        for batch, one, result in zip(group, checked, results, strict=True):
+            outcome = one.outcome(result)
+            self._counters.count(outcome, self._last_commit - batch.arrived_at)
+            if not batch.answer.done():
+                batch.answer.set_result(outcome)
+
+    async def _check(self, batch: PendingBatch) -> CheckedPending:
+        flush_batch = FlushBatch(batch.key, batch.shard)
+        if batch.refused is not None:
+            return CheckedPending(flush_batch, Tally(), batch.refused)
+        context = context_for(self._clock(), batch.defaults, self._retention)
+        try:
+            checked = await check_batch(batch.records, context)
+        except Refusal as refused:
+            return CheckedPending(flush_batch, Tally(), refused)
+        flush_batch.rows = checked.rows
+        return CheckedPending(flush_batch, checked.tally, None)
+
+
+@dataclass(eq=False, slots=True)
+class PendingBatchSet:
+    """A group that a writer has taken."""
+
+    batches: list[PendingBatch]
+
+
+class CheckedPending:
+    """A batch after its checks: what goes to the flush, and what the ack will say."""
+
+    def __init__(self, flush_batch: FlushBatch, tally: Tally, refused: Refusal | None) -> None:
+        self.flush_batch = flush_batch
+        self._tally = tally
+        self._refused = refused
+        flush_batch.tally = tally
+        if refused is not None:
+            flush_batch.refusal = BATCH_REFUSALS.index(refused.reason) + 1
+
+    def outcome(self, result: Result) -> Outcome:
+        """Join the flush's answer with the checks'."""
+        if isinstance(result, Repeat):
+            if result.refusal is not None:
+                word = BATCH_REFUSALS[result.refusal - 1]
+                return Outcome("refused", Tally(), result.flush_id, word, "refused the first time")
+            first = Tally(result.accepted, result.rejected, result.adjusted)
+            return Outcome("duplicate", first, result.flush_id)
+        if self._refused is not None:
+            return Outcome(
+                "refused", Tally(), result.flush_id, self._refused.reason, self._refused.detail
+            )
+        return Outcome("committed", self._tally, result.flush_id)

@@ -1,0 +1,157 @@
+"""Twins of the contract's messages that keep parts as raw bytes.
+
+A twin is wire-identical to its message and declares some fields as `bytes`:
+
+- RawStreamRequest splits hello, batch number and the exact bytes of `records` without looking
+  into them, so memory holds bytes until a flush wants them.
+- RawRecords and RawColumns split a batch into the bytes of its records, so that one that does
+  not parse can be told from its neighbours.
+- The lenient twins of the records (every string a bytes field) tell invalid UTF-8, which costs
+  one record, from broken structure, which refuses the batch.
+
+Where a field that is not repeated comes twice, the last one wins, of both arms of a oneof too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError, Message
+
+from fernando.telemetry.v1 import business_metric_pb2, event_pb2, span_pb2, system_metric_pb2
+
+FieldProto = descriptor_pb2.FieldDescriptorProto
+
+_PACKAGE: Final = "fernando.telemetry.v1"
+_TWIN_PACKAGE: Final = "fernando_telemetry.wire"
+
+# (name, number, type, repeated) of the fields that a splitting twin declares.
+_BYTES, _UINT64, _UINT32 = FieldProto.TYPE_BYTES, FieldProto.TYPE_UINT64, FieldProto.TYPE_UINT32
+_SPLITTERS: Final[dict[str, tuple[tuple[str, int, Any, bool], ...]]] = {
+    "RawBatch": (("sequence", 1, _UINT64, False), ("records", 2, _BYTES, False)),
+    "RawUnaryRequest": (
+        ("request_id", 1, _BYTES, False),
+        ("defaults", 2, _BYTES, False),
+        ("records", 3, _BYTES, False),
+    ),
+    "RawRecords": (
+        ("events", 1, _BYTES, True),
+        ("system_metrics", 2, _BYTES, True),
+        ("business_metrics", 3, _BYTES, True),
+        ("spans", 4, _BYTES, True),
+        ("metric_columns", 5, _BYTES, False),
+        ("record_count", 15, _UINT32, False),
+    ),
+    "RawColumns": (
+        ("series", 1, _BYTES, True),
+        ("series_index", 2, _UINT32, True),
+        ("time_unix_micros", 3, FieldProto.TYPE_SFIXED64, True),
+        ("value", 4, FieldProto.TYPE_DOUBLE, True),
+    ),
+}
+
+
+def _splitting_file() -> descriptor_pb2.FileDescriptorProto:
+    made = descriptor_pb2.FileDescriptorProto(
+        name="fernando_telemetry/wire/split.proto", package=_TWIN_PACKAGE, syntax="proto3"
+    )
+    for name, fields in _SPLITTERS.items():
+        message = made.message_type.add(name=name)
+        for field, number, kind, repeated in fields:
+            message.field.add(
+                name=field,
+                number=number,
+                type=kind,
+                label=FieldProto.LABEL_REPEATED if repeated else FieldProto.LABEL_OPTIONAL,
+            )
+    request = made.message_type.add(name="RawStreamRequest")
+    request.oneof_decl.add(name="message")
+    request.field.add(name="hello", number=1, type=_BYTES, label=1, oneof_index=0)
+    request.field.add(
+        name="batch",
+        number=2,
+        type=FieldProto.TYPE_MESSAGE,
+        type_name=f".{_TWIN_PACKAGE}.RawBatch",
+        label=1,
+        oneof_index=0,
+    )
+    return made
+
+
+def _lenient(message: descriptor_pb2.DescriptorProto) -> None:
+    """Turn strings into bytes; a map becomes the repeated entries that it is on the wire."""
+    for field in message.field:
+        if field.type == FieldProto.TYPE_STRING:
+            field.type = FieldProto.TYPE_BYTES
+        if field.type_name:
+            field.type_name = field.type_name.replace(f".{_PACKAGE}.", f".{_TWIN_PACKAGE}.")
+    message.options.Clear()
+    for nested in message.nested_type:
+        _lenient(nested)
+
+
+def _pool() -> descriptor_pool.DescriptorPool:
+    pool = descriptor_pool.DescriptorPool()
+    from google.protobuf import timestamp_pb2
+
+    pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(_splitting_file())
+    for module in (event_pb2, system_metric_pb2, business_metric_pb2, span_pb2):
+        made = descriptor_pb2.FileDescriptorProto.FromString(module.DESCRIPTOR.serialized_pb)
+        made.package = _TWIN_PACKAGE
+        made.name = made.name.replace("fernando/telemetry/v1", "fernando_telemetry/wire")
+        for message in made.message_type:
+            _lenient(message)
+        pool.Add(made)
+    return pool
+
+
+_POOL: Final = _pool()
+
+
+def _twin(name: str) -> type[Any]:
+    return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(f"{_TWIN_PACKAGE}.{name}"))
+
+
+RawStreamRequest: Final = _twin("RawStreamRequest")
+RawUnaryRequest: Final = _twin("RawUnaryRequest")
+RawRecords: Final = _twin("RawRecords")
+RawColumns: Final = _twin("RawColumns")
+
+_LENIENT: Final = {
+    name: _twin(name)
+    for name in ("Event", "SystemMetric", "BusinessMetric", "Span", "MetricSeries")
+}
+
+
+def _bad_text(message: Message, path: str) -> Iterator[str]:
+    for field, value in message.ListFields():
+        here = f"{path}.{field.name}" if path else field.name
+        items = value if field.is_repeated else [value]
+        for item in items:
+            if isinstance(item, bytes):
+                try:
+                    item.decode()
+                except UnicodeDecodeError:
+                    yield here
+            elif isinstance(item, Message):
+                yield from _bad_text(item, here)
+
+
+def invalid_utf8_path(name: str, data: bytes) -> str | None:
+    """Find the field whose text is not UTF-8 in a record that did not parse.
+
+    Args:
+        name: The record's message, such as `Event`.
+        data: Its bytes.
+
+    Returns:
+        The field's path, or None where the structure itself is broken.
+    """
+    try:
+        lenient = _LENIENT[name].FromString(data)
+    except DecodeError:
+        return None
+    return next(_bad_text(lenient, ""), None)

@@ -1,0 +1,182 @@
+"""A writer: flushes groups, over as many lanes as their failures take.
+
+What may pass is retried with back-off on a new lane. A row that PostgreSQL refuses although the
+checks had passed it is found by halving and gets a verdict; the others are stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import structlog
+
+from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.domain.verdicts import Verdict
+from fernando_telemetry.storage.flush import (
+    FlushBatch,
+    Lane,
+    OutcomeUnknown,
+    PartitionMissing,
+    Result,
+    RowsRefused,
+    outcome_of,
+)
+from fernando_telemetry.storage.partitions import Partitions
+from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
+from fernando_telemetry.storage.series import SeriesDictionary
+from fernando_telemetry.storage.sessions import SessionSettings
+
+log = structlog.get_logger(__name__)
+
+FIRST_DELAY_SECONDS = 0.05
+LONGEST_DELAY_SECONDS = 1.0
+
+
+class Writer:
+    """Runs one flush at a time.
+
+    Args:
+        settings: Session of the data database.
+        partitions: Makes what late rows need.
+        series: Gives series ids.
+    """
+
+    def __init__(
+        self, settings: SessionSettings, partitions: Partitions, series: SeriesDictionary
+    ) -> None:
+        self._settings = settings
+        self._partitions = partitions
+        self._series = series
+        self._lane: Lane | None = None
+
+    async def close(self) -> None:
+        """End the session."""
+        if self._lane is not None:
+            lane, self._lane = self._lane, None
+            await lane.close()
+
+    async def flush(
+        self,
+        batches: Sequence[FlushBatch],
+        *,
+        still_wanted: Callable[[], bool],
+        on_refused: Callable[[], None],
+    ) -> list[Result]:
+        """Commit a group, retrying what may pass while somebody waits for it.
+
+        Rows that PostgreSQL refuses are taken out of their batch, whose tally gets the verdict.
+
+        Raises:
+            DatabaseUnavailable: Nobody waits any more, and nothing was committed, or it could
+                not be learned whether it was: a repeat will tell.
+        """
+        delay = FIRST_DELAY_SECONDS
+        while True:
+            try:
+                return await self._attempt(batches)
+            except RowsRefused as refused:
+                await self._isolate(batches, refused, on_refused)
+            except PartitionMissing:
+                self._partitions.forget()
+            except DatabaseUnavailable as error:
+                await self._drop_lane()
+                log.warning("flush_retried", cause=repr(error.__cause__ or error))
+                if not still_wanted():
+                    raise
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+
+    async def _drop_lane(self) -> None:
+        if self._lane is not None:
+            self._lane.terminate()
+            self._lane = None
+
+    async def _attempt(self, batches: Sequence[FlushBatch]) -> list[Result]:
+        series = await self._prepare(batches)
+        if self._lane is None:
+            self._lane = await Lane.open(self._settings)
+        try:
+            return await self._lane.flush(batches, series)
+        except OutcomeUnknown as unknown:
+            await self._drop_lane()
+            if await outcome_of(self._settings, unknown):
+                return unknown.results
+            raise DatabaseUnavailable("The session was lost.", 1.0) from unknown
+        except (RowsRefused, PartitionMissing):
+            raise
+        except BaseException:
+            # Whatever else ended it, a cancellation included: the session may be in any state.
+            await self._drop_lane()
+            raise
+
+    async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
+        """Make the partitions and series that the rows need."""
+        needed = {
+            table.name: {
+                row[table.time_index] for batch in batches for row in batch.rows.rows[table.name]
+            }
+            for table in RAW_TABLES
+        }
+        now = datetime.now(UTC)
+        await self._partitions.ensure({**needed, "flushes": {now}})
+        identities = {identity for batch in batches for identity in batch.rows.series()}
+        return await self._series.resolve(identities, now.date()) if identities else {}
+
+    async def _isolate(
+        self,
+        batches: Sequence[FlushBatch],
+        refused: RowsRefused,
+        on_refused: Callable[[], None],
+    ) -> None:
+        """Take the rows that PostgreSQL refuses out of their batches.
+
+        Each half is tried in a transaction that is rolled back, so nothing is stored here.
+
+        Raises:
+            DatabaseUnavailable: The session was lost, or no single row is to blame.
+        """
+        found = 0
+        for batch in batches:
+            for kind, index in await self._refused_rows(batch):
+                batch.tally.accepted -= 1
+                detail = "PostgreSQL refused the row; the server's log has its reason"
+                batch.tally.add(Verdict(kind, index, "refused_by_database", "", detail))
+                on_refused()
+                found += 1
+        log.error("rows_refused_by_database", rows=found, reason=str(refused))
+        if not found:
+            raise DatabaseUnavailable("The database refuses the flush.", 2.0) from refused
+
+    async def _refused_rows(self, batch: FlushBatch) -> list[tuple[str, int]]:
+        places: list[tuple[str, int]] = []
+        for table in RAW_TABLES:
+            rows = batch.rows.rows[table.name]
+            bad = await self._bad_rows(batch, table.name, list(range(len(rows))))
+            places += [batch.rows.places[table.name][place] for place in bad]
+            gone = set(bad)
+            for columns in (batch.rows.rows, batch.rows.places):
+                columns[table.name][:] = [
+                    item for place, item in enumerate(columns[table.name]) if place not in gone
+                ]
+        return places
+
+    async def _bad_rows(self, batch: FlushBatch, table: str, places: list[int]) -> list[int]:
+        if not places:
+            return []
+        part = CheckedRows()
+        part.rows[table] = [batch.rows.rows[table][place] for place in places]
+        trial = FlushBatch(None, batch.shard, part)
+        series = await self._prepare([trial])
+        if self._lane is None:
+            self._lane = await Lane.open(self._settings)
+        if await self._lane.would_take(trial, series):
+            return []
+        if len(places) == 1:
+            return places
+        middle = len(places) // 2
+        return await self._bad_rows(batch, table, places[:middle]) + await self._bad_rows(
+            batch, table, places[middle:]
+        )
