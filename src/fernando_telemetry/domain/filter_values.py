@@ -11,6 +11,7 @@ from typing import assert_never
 from uuid import UUID
 
 from fernando_telemetry.domain.filter_columns import EMPTY_MEANS_NULL, Column, ColumnType
+from fernando_telemetry.domain.identifiers import normal_span_id, normal_trace_id
 
 Value = str | float | int | Decimal | datetime | UUID
 
@@ -22,17 +23,9 @@ _TIMESTAMP = re.compile(
     r"(?:\.([0-9]{1,9}))?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
-_HEX_16 = re.compile(r"[0-9a-fA-F]{16}")
 _HEX_32 = re.compile(r"[0-9a-fA-F]{32}")
 
 _SMALLEST_INTEGER, _GREATEST_INTEGER = -(2**31), 2**31 - 1
-
-
-def normal_trace_id(text: str) -> str | None:
-    """Give a trace id as it is stored: 32 lower-case digits; None where it is no trace id."""
-    if _HEX_16.fullmatch(text):
-        return text.lower().rjust(32, "0")
-    return text.lower() if _HEX_32.fullmatch(text) else None
 
 
 def read_timestamp(text: str) -> datetime | None:
@@ -89,7 +82,7 @@ def _read(column: Column, text: str) -> Value | None:
         case ColumnType.TRACE_ID:
             return normal_trace_id(text)
         case ColumnType.SPAN_ID:
-            return text.lower() if _HEX_16.fullmatch(text) else None
+            return normal_span_id(text)
         case ColumnType.SERIES_ID:
             return UUID(hex=text) if _HEX_32.fullmatch(text) else None
         case _:

@@ -1,0 +1,79 @@
+"""Queries on system metrics and on business metrics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fernando_telemetry.domain.filter_columns import (
+    BUSINESS_METRIC_COLUMNS,
+    SYSTEM_METRIC_COLUMNS,
+)
+from fernando_telemetry.queries.pages import Listing, ListRequest, Take
+from fernando_telemetry.storage.list_samples import SAMPLE_KEY_TYPES, SampleRow, listed_samples
+from fernando_telemetry.storage.lists import (
+    CURRENT_BUSINESS_METRICS,
+    EVERY_BUSINESS_METRIC,
+    Row,
+    listed,
+)
+from fernando_telemetry.storage.sessions import ReaderPool
+
+_SYSTEM_METRICS: Final = Listing(
+    "ListSystemMetrics", "metric_timestamp", SYSTEM_METRIC_COLUMNS, SAMPLE_KEY_TYPES
+)
+_BUSINESS_METRICS: Final = Listing(
+    "ListBusinessMetrics",
+    "period_start",
+    BUSINESS_METRIC_COLUMNS,
+    CURRENT_BUSINESS_METRICS.key_types,
+)
+
+
+class MetricQueries:
+    """Answers questions about system metrics and business metrics.
+
+    Args:
+        readers: Sessions of the read DSN.
+    """
+
+    def __init__(self, readers: ReaderPool) -> None:
+        self._readers = readers
+
+    async def list_system_metrics(self, request: ListRequest, take: Take[SampleRow]) -> str:
+        """Give a page of samples, by (time, series, flush, ordinal, value).
+
+        Returns:
+            The next page's token, "" on the last page.
+
+        Raises:
+            InvalidInput: An argument is not allowed; nothing was read.
+            QueryTooExpensive: It ran past its time-out.
+            DatabaseUnavailable: The database does not answer.
+        """
+        page = _SYSTEM_METRICS.page(request)
+        async with self._readers.snapshot() as connection:
+            return await page.read(listed_samples(connection, page.selection), take)
+
+    async def list_business_metrics(
+        self, request: ListRequest, take: Take[Row], *, include_superseded: bool
+    ) -> str:
+        """Give a page of KPIs, by (period_start, metric_id).
+
+        Args:
+            request: Its time range is on period_start.
+            take: Where the rows go.
+            include_superseded: Give all versions, not only the current one of each period and
+                identity. Which one is current is decided before the filter is applied.
+
+        Returns:
+            The next page's token, "" on the last page.
+
+        Raises:
+            InvalidInput: An argument is not allowed; nothing was read.
+            QueryTooExpensive: It ran past its time-out.
+            DatabaseUnavailable: The database does not answer.
+        """
+        page = _BUSINESS_METRICS.page(request, include_superseded)
+        source = EVERY_BUSINESS_METRIC if include_superseded else CURRENT_BUSINESS_METRICS
+        async with self._readers.snapshot() as connection:
+            return await page.read(listed(connection, source, page.selection), take)

@@ -1,0 +1,87 @@
+"""Reads lists of raw records, page by page, through a server-side cursor.
+
+A page of records may be anything from a kilobyte to half a gigabyte, so rows come in small slices
+and the reader stops when its page is full. Rows are handed out with their place in the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from operator import itemgetter
+from typing import Any, Final, Protocol
+
+from fernando_telemetry.domain.paging import Position
+from fernando_telemetry.storage.list_statement import Key, Parameters, Selection, Source, statement
+from fernando_telemetry.storage.sessions import Connection
+from fernando_telemetry.storage.statements import load
+
+sql = load("lists")
+trace_sql = load("list_trace")
+
+# Records have at most 512 KiB, so a slice at most 16 MiB.
+SLICE_ROWS: Final = 32
+
+
+class Row(Protocol):
+    """A row whose columns are read by name, as the SQL of its list names them."""
+
+    def __getitem__(self, column: str, /) -> Any: ...
+
+
+EVENTS: Final = Source(sql.events, (Key("event_timestamp", "time"), Key("event_id", "uuid")))
+SPANS: Final = Source(
+    sql.spans,
+    (
+        Key("start_time", "time"),
+        Key("trace_id", "text"),
+        Key("span_id", "text"),
+        Key("flush_id", "int8"),
+        Key("ordinal", "int4"),
+    ),
+)
+_BUSINESS_METRIC_KEYS: Final = (
+    Key("period_start", "time", "v.period_start"),
+    Key("metric_id", "uuid", "v.metric_id"),
+)
+CURRENT_BUSINESS_METRICS: Final = Source(
+    sql.current_business_metrics, _BUSINESS_METRIC_KEYS, prefix="v."
+)
+EVERY_BUSINESS_METRIC: Final = Source(sql.every_business_metric, _BUSINESS_METRIC_KEYS, prefix="v.")
+# Its third parameter is the trace's id.
+TRACE_SPANS: Final = Source(
+    trace_sql.trace_spans,
+    (
+        Key("start_time", "time"),
+        Key("span_id", "text"),
+        Key("flush_id", "int8"),
+        Key("ordinal", "int4"),
+    ),
+)
+
+
+async def listed(
+    connection: Connection, source: Source, selection: Selection, *fixed: object
+) -> AsyncIterator[tuple[Position, Row]]:
+    """Give the rows of a selection in order, each with its keys.
+
+    Args:
+        connection: Inside a transaction, which the cursor needs.
+        source: What is read.
+        selection: Which rows of it.
+        fixed: Values of the base's parameters after the time range.
+    """
+    time_range = selection.time_range
+    parameters = Parameters(time_range.start, time_range.end, *fixed)
+    keys_of = itemgetter(*(key.name for key in source.keys))
+    async for rows in slices(connection, statement(source, selection, parameters), parameters):
+        for row in rows:
+            yield keys_of(row), row
+
+
+async def slices(
+    connection: Connection, text: str, parameters: Parameters
+) -> AsyncIterator[list[Row]]:
+    """Give a statement's rows in slices, read only when asked for."""
+    cursor = await connection.cursor(text, *parameters.values)
+    while rows := await cursor.fetch(SLICE_ROWS):
+        yield list(rows)
