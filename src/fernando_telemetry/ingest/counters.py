@@ -17,6 +17,8 @@ class IngestCounters:
         repeated: Batches and requests acknowledged as duplicates.
         refused: Batches refused as a whole.
         open_streams: Streams open now.
+        database_refusals: Records PostgreSQL refused although the checks had passed them.
+        last_problem: Latest trouble of the write path, a sentence with its time; "" for none.
         commit_seconds: From arrival to commit, of the latest 2,000 batches.
     """
 
@@ -26,6 +28,7 @@ class IngestCounters:
     refused: int = 0
     database_refusals: int = 0
     open_streams: int = 0
+    last_problem: str = ""
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
 
     def count(self, outcome: Any, seconds: float) -> None:

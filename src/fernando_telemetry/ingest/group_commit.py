@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Literal
 
 import structlog
 
@@ -41,7 +42,7 @@ class Outcome:
         detail: A sentence to the refusal.
     """
 
-    status: str  # committed | duplicate | refused
+    status: Literal["committed", "duplicate", "refused"]
     tally: Tally
     flush_id: int | None
     refusal: str = ""
@@ -220,6 +221,7 @@ class GroupCommit:
                 on_refused=self._counters.refused_by_database,
             )
         except Exception as error:
+            self._counters.last_problem = f"{self._clock().isoformat()}: {error}"
             if not isinstance(error, DatabaseUnavailable):
                 log.exception("flush_failed", batches=len(group))
             for batch in group:

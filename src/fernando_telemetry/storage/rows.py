@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.domain.verdicts import RecordKind
 
 Row = tuple[Any, ...]
 
@@ -164,11 +165,11 @@ class CheckedRows:
     rows: dict[str, list[Row]] = field(
         default_factory=lambda: {table.name: [] for table in RAW_TABLES}
     )
-    places: dict[str, list[tuple[str, int]]] = field(
+    places: dict[str, list[tuple[RecordKind, int]]] = field(
         default_factory=lambda: {table.name: [] for table in RAW_TABLES}
     )
 
-    def add(self, table: RawTable, row: Row, kind: str, index: int) -> None:
+    def add(self, table: RawTable, row: Row, kind: RecordKind, index: int) -> None:
         """Append a row and its record's place."""
         self.rows[table.name].append(row)
         self.places[table.name].append((kind, index))

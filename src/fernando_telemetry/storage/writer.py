@@ -14,7 +14,7 @@ import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.series import SeriesIdentity
-from fernando_telemetry.domain.verdicts import Verdict
+from fernando_telemetry.domain.verdicts import RecordKind, Verdict
 from fernando_telemetry.storage.flush import (
     FlushBatch,
     Lane,
@@ -150,8 +150,8 @@ class Writer:
         if not found:
             raise DatabaseUnavailable("The database refuses the flush.", 2.0) from refused
 
-    async def _refused_rows(self, batch: FlushBatch) -> list[tuple[str, int]]:
-        places: list[tuple[str, int]] = []
+    async def _refused_rows(self, batch: FlushBatch) -> list[tuple[RecordKind, int]]:
+        places: list[tuple[RecordKind, int]] = []
         for table in RAW_TABLES:
             rows = batch.rows.rows[table.name]
             bad = await self._bad_rows(batch, table.name, list(range(len(rows))))

@@ -1,0 +1,338 @@
+"""The only place that wires: database -> storage -> services -> servers; start, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import partial
+from importlib.metadata import version
+from types import TracebackType
+from typing import Any, Self
+
+import structlog
+from grpc import aio
+
+from fernando.telemetry import v1
+from fernando.telemetry.v1 import (
+    alert_rule_service_pb2,
+    alert_service_pb2,
+    export_service_pb2,
+    notification_channel_service_pb2,
+)
+from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
+from fernando_telemetry.embedded import EmbeddedPostgres
+from fernando_telemetry.ingest.admission import ByteBudget, Grants
+from fernando_telemetry.ingest.checks.context import Retention
+from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.group_commit import GroupCommit
+from fernando_telemetry.ingest.own_metrics import OwnMetrics
+from fernando_telemetry.ingest.service import IngestOptions, IngestService
+from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.migrating import migrate
+from fernando_telemetry.storage.partitions import Partitions, raw_tables
+from fernando_telemetry.storage.producers import Producers
+from fernando_telemetry.storage.series import SeriesDictionary
+from fernando_telemetry.storage.server_facts import database_bytes, server_facts
+from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
+from fernando_telemetry.storage.writer import Writer
+from fernando_telemetry.transport.absent import absent_servicer
+from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
+from fernando_telemetry.transport.ingest_servicer import IngestServicer
+from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
+
+log = structlog.get_logger(__name__)
+
+SERVICES = (
+    "IngestService",
+    "EventService",
+    "MetricService",
+    "TraceService",
+    "AlertRuleService",
+    "AlertService",
+    "NotificationChannelService",
+    "ExportService",
+    "AdminService",
+)
+PARTITION_INTERVAL_SECONDS = 600.0
+
+
+class Application:
+    """One server process.
+
+    Use as `async with Application(settings) as app`: inside, the server is SERVING; leaving
+    drains and stops it. One object starts once.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._embedded: EmbeddedPostgres | None = None
+        self._control: ControlPool | None = None
+        self._readers: ReaderPool | None = None
+        self._ingest: IngestService | None = None
+        self._server: GrpcServer | None = None
+        self._loops: list[asyncio.Task[None]] = []
+        self._failure: asyncio.Future[BaseException] | None = None
+        self._identity: ServerIdentity | None = None
+        self.dsn = ""
+
+    @property
+    def address(self) -> str:
+        """Where gRPC listens, as host:port."""
+        assert self._server is not None, "not started"
+        return self._server.address
+
+    @property
+    def port(self) -> int:
+        """The gRPC port in use."""
+        assert self._server is not None, "not started"
+        return self._server.port
+
+    @property
+    def embedded(self) -> EmbeddedPostgres | None:
+        """The embedded PostgreSQL, or None where FERNANDO_DSN names another."""
+        return self._embedded
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start everything; returns when SERVING.
+
+        Raises:
+            StartupError: One sentence; nothing is left running.
+        """
+        begun = time.monotonic()
+        self._failure = asyncio.get_running_loop().create_future()
+        settings = self._settings
+        require_safe_host(settings.host, insecure_bind=settings.insecure_bind)
+        try:
+            await self._open_database()
+            await self._build()
+            assert self._server is not None
+            await self._server.start()
+        except BaseException:
+            await self._close()
+            raise
+        if self._embedded is not None:
+            self._embedded.publish(grpc_address=self.address)
+        self._start_own_metrics()
+        log.info("serving", address=self.address, seconds=round(time.monotonic() - begun, 3))
+
+    async def wait_failed(self) -> BaseException:
+        """Wait until something the server cannot live without has ended; never else."""
+        assert self._failure is not None, "not started"
+        return await asyncio.shield(self._failure)
+
+    async def stop(self) -> None:
+        """Drain: streams go elsewhere, what was accepted is committed and answered; then stop."""
+        settings = self._settings
+        if self._server is not None and self._ingest is not None:
+            await self._server.report_not_serving()
+            await self._ingest.drain(settings.drain_seconds)
+            await self._server.stop(1.0)
+        await self._close()
+        log.info("stopped")
+
+    async def _close(self) -> None:
+        for task in self._loops:
+            task.cancel()
+        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._loops.clear()
+        for pool in (self._control, self._readers):
+            if pool is not None:
+                await pool.close()
+        if self._embedded is not None:
+            await self._embedded.stop()
+
+    # Wiring ---------------------------------------------------------------------------------
+
+    async def _open_database(self) -> None:
+        settings = self._settings
+        if settings.dsn:
+            self.dsn = settings.dsn
+        else:
+            self._embedded = EmbeddedPostgres(settings)
+            self.dsn = await self._embedded.start()
+            self._loops.append(asyncio.create_task(self._watch_embedded(self._embedded)))
+        control = self._session(
+            "control", settings.control_dsn or self.dsn, settings.query_timeout_seconds
+        )
+        await migrate(control, allowed=settings.migrate == "on")
+        self._control = ControlPool(control, size=4)
+        readers = self._session(
+            "reader", settings.read_dsn or self.dsn, settings.query_timeout_seconds
+        )
+        self._readers = ReaderPool(readers, settings.reader_connections)
+        facts = await server_facts(self._control)
+        if not facts.fsync or not facts.full_page_writes:
+            log.warning(
+                "database_not_durable", fsync=facts.fsync, full_page_writes=facts.full_page_writes
+            )
+        self._identity = ServerIdentity(
+            version("fernando-telemetry"), facts.version, datetime.now(UTC)
+        )
+
+    def _session(self, role: str, dsn: str, statement_timeout_seconds: float) -> SessionSettings:
+        settings = self._settings
+        return SessionSettings(
+            dsn,
+            f"fernando-telemetry {role}",
+            settings.database_connect_timeout_seconds,
+            settings.database_command_timeout_seconds,
+            settings.lock_timeout_seconds,
+            statement_timeout_seconds,
+        )
+
+    async def _build(self) -> None:
+        assert self._control is not None
+        settings = self._settings
+        partitions = Partitions(self._control, raw_tables())
+        await partitions.ensure_ahead(datetime.now(UTC), 1)
+        self._ingest, group_commit = self._build_ingest(self._control, partitions)
+        self._watch(group_commit.run(), "group-commit")
+        self._watch(self._keep_partitions(partitions), "partitions")
+        self._server = GrpcServer(
+            ServerOptions(
+                settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
+            ),
+            [f"fernando.telemetry.v1.{name}" for name in SERVICES],
+            self._registrations(self._ingest),
+        )
+
+    def _build_ingest(
+        self, control: ControlPool, partitions: Partitions
+    ) -> tuple[IngestService, GroupCommit]:
+        settings = self._settings
+        writer_session = self._session(
+            "writer", self.dsn, settings.database_command_timeout_seconds
+        )
+        series = SeriesDictionary(control)
+        budget = ByteBudget(settings.admitted_bytes)
+        counters = IngestCounters()
+        group_commit = GroupCommit(
+            [Writer(writer_session, partitions, series) for _ in range(settings.writers)],
+            budget,
+            Retention(
+                settings.retention_events_days,
+                settings.retention_metrics_days,
+                settings.retention_business_days,
+                settings.retention_traces_days,
+            ),
+            counters,
+            group_bytes=settings.flush_bytes,
+            group_batches=settings.flush_batches,
+            wait_seconds=settings.database_wait_seconds,
+        )
+        ingest = IngestService(
+            group_commit,
+            Producers(control),
+            budget,
+            Grants(settings.granted_bytes),
+            counters,
+            IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
+        )
+        return ingest, group_commit
+
+    def _registrations(self, ingest: IngestService) -> list[Callable[[aio.Server], None]]:
+        assert self._control is not None
+        assert self._readers is not None
+        absent: tuple[tuple[Any, Any, Any, str], ...] = (
+            (
+                v1.add_AlertRuleServiceServicer_to_server,
+                v1.AlertRuleServiceServicer,
+                alert_rule_service_pb2,
+                "AlertRuleService",
+            ),
+            (
+                v1.add_AlertServiceServicer_to_server,
+                v1.AlertServiceServicer,
+                alert_service_pb2,
+                "AlertService",
+            ),
+            (
+                v1.add_NotificationChannelServiceServicer_to_server,
+                v1.NotificationChannelServiceServicer,
+                notification_channel_service_pb2,
+                "NotificationChannelService",
+            ),
+            (
+                v1.add_ExportServiceServicer_to_server,
+                v1.ExportServiceServicer,
+                export_service_pb2,
+                "ExportService",
+            ),
+        )
+        admin = admin_servicer(self._known_identity, ingest, partial(database_bytes, self._control))
+        handler = IngestServicer(ingest).handler()
+        registrations: list[Callable[[aio.Server], None]] = [
+            lambda server: server.add_generic_rpc_handlers((handler,)),
+            partial(v1.add_AdminServiceServicer_to_server, admin),
+        ]
+        for add, base, module, name in absent:
+            servicer = absent_servicer(base, module.DESCRIPTOR.services_by_name[name])
+            registrations.append(partial(add, servicer))
+        return registrations
+
+    def _known_identity(self) -> ServerIdentity:
+        assert self._identity is not None
+        return self._identity
+
+    # Loops ----------------------------------------------------------------------------------
+
+    def _watch(self, loop: Any, name: str) -> None:
+        """Run a loop whose end is the server's end."""
+        task = asyncio.create_task(loop, name=name)
+        task.add_done_callback(self._notice)
+        self._loops.append(task)
+
+    def _notice(self, task: asyncio.Task[None]) -> None:
+        if task.cancelled() or self._failure is None or self._failure.done():
+            return
+        error = task.exception() or RuntimeError(f"{task.get_name()} ended")
+        log.error("loop_ended", loop=task.get_name(), exc_info=error)
+        self._failure.set_result(error)
+
+    async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
+        error = await embedded.wait_failed()
+        if self._failure is not None and not self._failure.done():
+            self._failure.set_result(error)
+
+    async def _keep_partitions(self, partitions: Partitions) -> None:
+        while True:
+            try:
+                await partitions.ensure_ahead(
+                    datetime.now(UTC), self._settings.partitions_ahead_days
+                )
+                delay = PARTITION_INTERVAL_SECONDS
+            except DatabaseUnavailable as error:
+                log.warning("partitions_not_made", cause=str(error))
+                delay = 5.0
+            await asyncio.sleep(delay)
+
+    def _start_own_metrics(self) -> None:
+        settings = self._settings
+        if not settings.health_interval_seconds:
+            return
+        assert self._ingest is not None
+        assert self._control is not None
+        own = OwnMetrics(
+            self._ingest,
+            partial(database_bytes, self._control),
+            settings.host_name,
+            settings.health_interval_seconds,
+        )
+        self._watch(own.run(f"{settings.host_name}:{self.port}"), "own-metrics")
+
+
+__all__ = ["Application", "StartupError"]

@@ -1,0 +1,105 @@
+"""The server's own health, written as system metrics through its own write path.
+
+service_name is `fernando_telemetry`, instance_id the server's address. Counters start at 0 with
+the process: a fall is a reset, as for every cumulative counter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from fernando.telemetry.v1 import SystemMetric, TelemetryRecords
+from fernando.telemetry.v1.system_metric_pb2 import MetricType
+from fernando_telemetry.domain.errors import TelemetryError
+from fernando_telemetry.ingest.checks.context import RecordDefaults
+from fernando_telemetry.ingest.service import IngestService
+
+log = structlog.get_logger(__name__)
+
+SERVICE_NAME: Final = "fernando_telemetry"
+
+
+class OwnMetrics:
+    """Records the server's health at an interval.
+
+    Args:
+        ingest: The write path: what is measured and where it goes.
+        database_bytes: Measures the database.
+        host_name: Goes into every metric.
+        interval_seconds: Time between two records.
+    """
+
+    def __init__(
+        self,
+        ingest: IngestService,
+        database_bytes: Callable[[], Awaitable[int]],
+        host_name: str,
+        interval_seconds: float,
+    ) -> None:
+        self._ingest = ingest
+        self._database_bytes = database_bytes
+        self._host_name = host_name
+        self._interval_seconds = interval_seconds
+
+    async def run(self, instance_id: str) -> None:
+        """Record until cancelled; a failed turn is logged and the next one comes."""
+        defaults = RecordDefaults(
+            service_name=SERVICE_NAME, host_name=self._host_name, instance_id=instance_id
+        )
+        while True:
+            await asyncio.sleep(self._interval_seconds)
+            try:
+                records = await self.collect()
+                await self._ingest.submit(records.SerializeToString(), defaults, None, 0)
+            except TelemetryError as error:
+                log.warning("own_metrics_not_recorded", cause=str(error))
+
+    async def collect(self) -> TelemetryRecords:
+        """Measure everything once.
+
+        Raises:
+            DatabaseUnavailable: The database's size could not be read.
+        """
+        counters = self._ingest.counters
+        records = TelemetryRecords()
+        for name, total in (
+            ("records_accepted", counters.accepted),
+            ("records_rejected", counters.rejected),
+            ("batches_repeated", counters.repeated),
+            ("batches_refused", counters.refused),
+            ("records_refused_by_database", counters.database_refusals),
+        ):
+            _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
+        _add(
+            records, "queue_bytes", MetricType.METRIC_TYPE_GAUGE, self._ingest.queued_bytes, "bytes"
+        )
+        _add(records, "open_streams", MetricType.METRIC_TYPE_GAUGE, counters.open_streams, "count")
+        size = await self._database_bytes()
+        _add(records, "database_bytes", MetricType.METRIC_TYPE_GAUGE, size, "bytes")
+        latencies = sorted(counters.commit_seconds)
+        counters.commit_seconds.clear()
+        if latencies:
+            metric = _add(
+                records,
+                "commit_latency",
+                MetricType.METRIC_TYPE_TIMER,
+                1000 * sum(latencies) / len(latencies),
+                "milliseconds",
+            )
+            metric.percentile_50 = 1000 * latencies[len(latencies) // 2]
+            metric.percentile_90 = 1000 * latencies[len(latencies) * 9 // 10]
+            metric.percentile_95 = 1000 * latencies[len(latencies) * 95 // 100]
+            metric.percentile_99 = 1000 * latencies[len(latencies) * 99 // 100]
+        return records
+
+
+def _add(
+    records: TelemetryRecords, name: str, kind: MetricType.ValueType, value: float, unit: str
+) -> SystemMetric:
+    return records.system_metrics.add(
+        metric_name=name, metric_type=kind, metric_value=value, metric_unit=unit
+    )

@@ -1,0 +1,9 @@
+"""gRPC: messages of the contract to calls of ingest and queries, and back.
+
+server.py         options, port, health, reflection, start and stop
+interceptors.py   decodes requests, turns errors into statuses; nobody else aborts a call
+status.py         the one table: domain error -> status code and ErrorReason
+absent.py         methods of later issues: UNIMPLEMENTED NOT_IMPLEMENTED
+*_servicer.py     one servicer a service: convert, call once, convert back
+converters/       one module a proto file
+"""

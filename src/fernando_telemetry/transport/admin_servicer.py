@@ -1,0 +1,51 @@
+"""AdminService: what the server says of itself. Retention, keys and rejects come later."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from fernando.telemetry.v1 import AdminServiceServicer, GetServerInfoResponse
+from fernando.telemetry.v1.admin_service_pb2 import DESCRIPTOR
+from fernando_telemetry.domain import limits
+from fernando_telemetry.ingest.service import IngestService
+from fernando_telemetry.transport.absent import absent_servicer
+from fernando_telemetry.transport.converters.ingest_service import CONTRACT_REVISION, limits_message
+
+
+@dataclass(frozen=True, slots=True)
+class ServerIdentity:
+    """What does not change while the server runs."""
+
+    version: str
+    postgresql_version: str
+    started_at: datetime
+
+
+def admin_servicer(
+    identity: Callable[[], ServerIdentity],
+    ingest: IngestService,
+    database_bytes: Callable[[], Awaitable[int]],
+) -> Any:
+    """Make the servicer; all methods but GetServerInfo are absent."""
+    servicer = absent_servicer(AdminServiceServicer, DESCRIPTOR.services_by_name["AdminService"])
+
+    async def get_server_info(request: Any, context: Any) -> GetServerInfoResponse:
+        known = identity()
+        info = GetServerInfoResponse(
+            version=known.version,
+            contract_revision=CONTRACT_REVISION,
+            limits=limits_message(limits.BATCH_BYTES, 0),
+            postgresql_version=known.postgresql_version,
+            open_streams=ingest.counters.open_streams,
+            queued_bytes=ingest.queued_bytes,
+            database_bytes=await database_bytes(),
+            last_problem=ingest.counters.last_problem,
+        )
+        info.started_at.FromDatetime(known.started_at)
+        return info
+
+    servicer.GetServerInfo = get_server_info
+    return servicer

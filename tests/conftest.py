@@ -1,0 +1,130 @@
+"""Fixtures all tests share: one real PostgreSQL a session, one migrated database a test.
+
+Nothing here meets a `serve` that runs beside: own data directory, port 0, no agent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+import pytest
+from grpc import aio
+
+from fernando_telemetry.app import Application
+from fernando_telemetry.embedded import EmbeddedPostgres
+from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.migrating import migrate
+from fernando_telemetry.storage.partitions import Partitions, raw_tables
+from fernando_telemetry.storage.sessions import ControlPool, SessionSettings
+
+_names = (f"test_{number}" for number in itertools.count())
+
+
+def share(request: pytest.FixtureRequest, marker: str, small: int, whole: int) -> int:
+    """Give the size of a long run: small in the whole suite, whole with `-m <marker>`."""
+    return whole if request.config.getoption("-m") == marker else small
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep settings of the developer's shell out of every test."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("FERNANDO_"):
+            monkeypatch.delenv(name)
+
+
+def with_database(dsn: str, name: str) -> str:
+    """Give the DSN of another database on the same server."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+def session_settings(dsn: str) -> SessionSettings:
+    """Give the session settings of tests."""
+    return SessionSettings(dsn, "test", 5.0, 60.0, 10.0, 30.0)
+
+
+@pytest.fixture(scope="session")
+async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EmbeddedPostgres]:
+    """The session's PostgreSQL. fsync is off: no test here cuts the power."""
+    folder = tmp_path_factory.mktemp("postgres")
+    async with EmbeddedPostgres(Settings(data_dir=folder, pg_fsync=False)) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def template_database(postgres: EmbeddedPostgres) -> str:
+    """A migrated database with today's partitions, to be copied by each test."""
+    connection = await asyncpg.connect(postgres.dsn)
+    await connection.execute("CREATE DATABASE migrated")
+    await connection.close()
+    dsn = with_database(postgres.dsn, "migrated")
+    await migrate(session_settings(dsn), allowed=True)
+    control = ControlPool(session_settings(dsn), 1)
+    await Partitions(control, raw_tables()).ensure_ahead(datetime.now(UTC), 1)
+    await control.close()
+    return "migrated"
+
+
+@pytest.fixture
+async def database(postgres: EmbeddedPostgres, template_database: str) -> AsyncIterator[str]:
+    """DSN of a migrated database of the test's own."""
+    name = next(_names)
+    connection = await asyncpg.connect(postgres.dsn)
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    yield with_database(postgres.dsn, name)
+    await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    await connection.close()
+
+
+@pytest.fixture
+def settings(database: str, tmp_path: Path) -> Settings:
+    """Settings of a server on the test's database."""
+    return Settings(
+        dsn=database, data_dir=tmp_path, port=0, agent=False, health_interval_seconds=0
+    )
+
+
+@pytest.fixture
+async def server(settings: Settings) -> AsyncIterator[Application]:
+    """A running server on the test's database."""
+    async with Application(settings) as running:
+        yield running
+
+
+@pytest.fixture
+async def channel(server: Application) -> AsyncIterator[aio.Channel]:
+    """A channel to the server."""
+    async with aio.insecure_channel(server.address) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def connection(database: str) -> AsyncIterator[Any]:
+    """A plain session on the test's database, in UTC."""
+    opened = await asyncpg.connect(database, server_settings={"TimeZone": "UTC"})
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def serving() -> Callable[[Settings], AbstractAsyncContextManager[Application]]:
+    """Start further servers: `async with serving(settings) as app`."""
+    return Application
+
+
+@pytest.fixture
+def shared_data() -> Iterator[Path]:
+    """The recorded real input beside the project; skips where it is absent."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs ../shared/data, which is not part of the project")
+    yield folder
