@@ -12,7 +12,11 @@ from fernando_telemetry.domain.filter_columns import Columns
 from fernando_telemetry.domain.filters import parse
 from fernando_telemetry.domain.paging import KeyType, PageTokens, Position
 from fernando_telemetry.domain.time_range import TimeRange
+from fernando_telemetry.storage.list_samples import SampleRow
 from fernando_telemetry.storage.list_statement import Selection
+from fernando_telemetry.storage.lists import Row
+
+__all__ = ["ListRequest", "Listing", "Page", "Row", "SampleRow", "Take"]
 
 Item = TypeVar("Item")
 # Takes a row into the page, or refuses it because the page is full; it takes the first one.

@@ -15,6 +15,8 @@ from fernando_telemetry.storage.lists import SPANS, TRACE_SPANS, Row, listed
 from fernando_telemetry.storage.sessions import ReaderPool
 from fernando_telemetry.storage.trace_summaries import TraceSummary, summarized_trace
 
+__all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceSummary"]
+
 _SPANS: Final = Listing("ListSpans", "start_time", SPAN_COLUMNS, SPANS.key_types)
 _TRACE_SPANS: Final = Listing("GetTrace", "start_time", {}, TRACE_SPANS.key_types)
 _ALL_TIME: Final = TimeRange(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))

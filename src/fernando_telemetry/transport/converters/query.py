@@ -1,0 +1,73 @@
+"""What the requests of all lists share."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from fernando.telemetry.v1 import TimeRange as TimeRangeMessage
+from fernando_telemetry.domain.errors import InvalidTimeRange, NotImplementedYet
+from fernando_telemetry.domain.time_range import TimeRange
+from fernando_telemetry.queries.pages import ListRequest
+from fernando_telemetry.transport.converters.timestamp import datetime_of
+
+
+class ListMessage(Protocol):
+    """The fields that every list's request has."""
+
+    filter: str
+    order_by: str
+    page_size: int
+    page_token: str
+    min_commit_token: str
+
+    @property
+    def time_range(self) -> TimeRangeMessage:
+        """Both sides are needed."""
+
+
+def time_range_of(message: TimeRangeMessage) -> TimeRange:
+    """Give a range.
+
+    Raises:
+        InvalidTimeRange: A side is missing, or the end is not after the start.
+        InvalidField: A side is no time of the years 1 to 9999.
+    """
+    has_start, has_end = message.HasField("start_time"), message.HasField("end_time")
+    if not has_start and not has_end:
+        raise InvalidTimeRange("time_range is required: start_time and end_time, the end excluded.")
+    if not has_start:
+        raise InvalidTimeRange("time_range.start_time is required beside end_time.")
+    if not has_end:
+        raise InvalidTimeRange("time_range.end_time is required beside start_time.")
+    return TimeRange(
+        datetime_of(message.start_time, "time_range.start_time"),
+        datetime_of(message.end_time, "time_range.end_time"),
+    )
+
+
+def refuse_commit_token(min_commit_token: str) -> None:
+    """Refuse to wait for a commit, rather than to ignore the wish.
+
+    Raises:
+        NotImplementedYet: A token is given.
+    """
+    if min_commit_token:
+        raise NotImplementedYet("min_commit_token is not supported by this version of the server.")
+
+
+def list_request(message: ListMessage) -> ListRequest:
+    """Give a list's request.
+
+    Raises:
+        InvalidTimeRange: The time range is missing, half given or reversed.
+        InvalidField: It is out of the calendar.
+        NotImplementedYet: min_commit_token is set.
+    """
+    refuse_commit_token(message.min_commit_token)
+    return ListRequest(
+        time_range_of(message.time_range),
+        message.filter,
+        message.order_by,
+        message.page_size,
+        message.page_token,
+    )

@@ -1,0 +1,51 @@
+"""EventService."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fernando.telemetry.v1 import (
+    ListEventsRequest,
+    ListEventsResponse,
+    SummarizeEventsRequest,
+    SummarizeEventsResponse,
+    TailEventsRequest,
+    TailEventsResponse,
+)
+from fernando.telemetry.v1.event_service_pb2_grpc import EventServiceServicer
+from fernando_telemetry.domain.errors import NotImplementedYet
+from fernando_telemetry.queries.events import EventQueries
+from fernando_telemetry.transport.converters.event import event_message
+from fernando_telemetry.transport.converters.query import list_request
+from fernando_telemetry.transport.pages import PageOf
+
+
+class EventService(EventServiceServicer):
+    """Answers for events.
+
+    Args:
+        queries: The read path of events.
+    """
+
+    def __init__(self, queries: EventQueries) -> None:
+        self._queries = queries
+
+    async def ListEvents(self, request: ListEventsRequest, context: Any) -> ListEventsResponse:
+        """Give a page of events."""
+        page = PageOf(event_message)
+        token = await self._queries.list_events(list_request(request), page.take)
+        return ListEventsResponse(events=page.records, next_page_token=token)
+
+    async def SummarizeEvents(
+        self, request: SummarizeEventsRequest, context: Any
+    ) -> SummarizeEventsResponse:
+        """Not there yet."""
+        raise NotImplementedYet("SummarizeEvents is not supported by this version of the server.")
+
+    async def TailEvents(
+        self, request: TailEventsRequest, context: Any
+    ) -> AsyncIterator[TailEventsResponse]:
+        """Not there yet."""
+        raise NotImplementedYet("TailEvents is not supported by this version of the server.")
+        yield TailEventsResponse()

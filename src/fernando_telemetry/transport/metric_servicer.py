@@ -1,0 +1,76 @@
+"""MetricService."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fernando.telemetry.v1 import (
+    ListBusinessMetricsRequest,
+    ListBusinessMetricsResponse,
+    ListMetricSeriesRequest,
+    ListMetricSeriesResponse,
+    ListSystemMetricsRequest,
+    ListSystemMetricsResponse,
+    QuerySystemMetricsRequest,
+    QuerySystemMetricsResponse,
+    SummarizeBusinessMetricsRequest,
+    SummarizeBusinessMetricsResponse,
+)
+from fernando.telemetry.v1.metric_service_pb2_grpc import MetricServiceServicer
+from fernando_telemetry.domain.errors import NotImplementedYet
+from fernando_telemetry.queries.metrics import MetricQueries
+from fernando_telemetry.transport.converters.business_metric import business_metric_message
+from fernando_telemetry.transport.converters.query import list_request
+from fernando_telemetry.transport.converters.system_metric import SystemMetrics
+from fernando_telemetry.transport.pages import PageOf
+
+
+class MetricService(MetricServiceServicer):
+    """Answers for system metrics and business metrics.
+
+    Args:
+        queries: The read path of metrics.
+    """
+
+    def __init__(self, queries: MetricQueries) -> None:
+        self._queries = queries
+
+    async def ListSystemMetrics(
+        self, request: ListSystemMetricsRequest, context: Any
+    ) -> ListSystemMetricsResponse:
+        """Give a page of samples."""
+        page = PageOf(SystemMetrics().message)
+        token = await self._queries.list_system_metrics(list_request(request), page.take)
+        return ListSystemMetricsResponse(system_metrics=page.records, next_page_token=token)
+
+    async def ListBusinessMetrics(
+        self, request: ListBusinessMetricsRequest, context: Any
+    ) -> ListBusinessMetricsResponse:
+        """Give a page of KPIs."""
+        page = PageOf(business_metric_message)
+        token = await self._queries.list_business_metrics(
+            list_request(request), page.take, include_superseded=request.include_superseded
+        )
+        return ListBusinessMetricsResponse(business_metrics=page.records, next_page_token=token)
+
+    async def QuerySystemMetrics(
+        self, request: QuerySystemMetricsRequest, context: Any
+    ) -> QuerySystemMetricsResponse:
+        """Not there yet."""
+        raise NotImplementedYet(
+            "QuerySystemMetrics is not supported by this version of the server."
+        )
+
+    async def ListMetricSeries(
+        self, request: ListMetricSeriesRequest, context: Any
+    ) -> ListMetricSeriesResponse:
+        """Not there yet."""
+        raise NotImplementedYet("ListMetricSeries is not supported by this version of the server.")
+
+    async def SummarizeBusinessMetrics(
+        self, request: SummarizeBusinessMetricsRequest, context: Any
+    ) -> SummarizeBusinessMetricsResponse:
+        """Not there yet."""
+        raise NotImplementedYet(
+            "SummarizeBusinessMetrics is not supported by this version of the server."
+        )
