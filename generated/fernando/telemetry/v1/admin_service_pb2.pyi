@@ -620,7 +620,7 @@ class CreateApiKeyRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     @_builtins.property
     def api_key(self) -> Global___ApiKey:

@@ -172,7 +172,7 @@ class AcknowledgeAlertRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     def __init__(
         self,
@@ -245,7 +245,7 @@ class AssignAlertRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     def __init__(
         self,
@@ -315,7 +315,7 @@ class ResolveAlertRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     def __init__(
         self,
@@ -384,7 +384,7 @@ class ReopenAlertRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     def __init__(
         self,
@@ -448,7 +448,7 @@ class CommentAlertRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     def __init__(
         self,
@@ -514,7 +514,7 @@ class SetAlertImpactRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     @_builtins.property
     def impact(self) -> _alert_pb2.AlertImpact:
@@ -859,7 +859,7 @@ class CreateSilenceRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     validate_only: _builtins.bool
     """Check everything and answer as if done, but change nothing. Default false."""

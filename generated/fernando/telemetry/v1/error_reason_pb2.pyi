@@ -42,14 +42,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. A page token is damaged or belongs to a request with other arguments. Begin
     with the first page.
 
-        {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando",
-         "metadata": {"field": "page_token"}}
+        {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_INVALID_TIME_RANGE: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT. A required time range is missing, half given, empty or reversed.
 
-        {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando",
-         "metadata": {"field": "time_range"}}
+        {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_NOT_FOUND: _ErrorReason.ValueType  # 5
     """NOT_FOUND. What the request names does not exist.
@@ -70,10 +68,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 8
-    """INVALID_ARGUMENT. The `request_id` came with other content before. Not sent yet.
+    """ALREADY_EXISTS. The `request_id` came with other content before. Not sent yet.
 
-        {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando",
-         "metadata": {"request_id": "7d3c4b8e-64d5-4f36-8c1a-5d1c3f0a9b27"}}
+        {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_NOT_IMPLEMENTED: _ErrorReason.ValueType  # 9
     """UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
@@ -113,7 +110,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {"refusal": "too_many_records"}}
     """
     ERROR_REASON_TOO_LARGE: _ErrorReason.ValueType  # 25
-    """INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
+    """RESOURCE_EXHAUSTED. A request is larger than this server takes at all, whatever its load: there
+    is no RetryInfo, since a retry changes nothing.
 
         {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
     """
@@ -244,14 +242,12 @@ ERROR_REASON_INVALID_PAGE_TOKEN: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT. A page token is damaged or belongs to a request with other arguments. Begin
 with the first page.
 
-    {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando",
-     "metadata": {"field": "page_token"}}
+    {"reason": "INVALID_PAGE_TOKEN", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_INVALID_TIME_RANGE: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT. A required time range is missing, half given, empty or reversed.
 
-    {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando",
-     "metadata": {"field": "time_range"}}
+    {"reason": "INVALID_TIME_RANGE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_NOT_FOUND: ErrorReason.ValueType  # 5
 """NOT_FOUND. What the request names does not exist.
@@ -272,10 +268,9 @@ yet.
      "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 8
-"""INVALID_ARGUMENT. The `request_id` came with other content before. Not sent yet.
+"""ALREADY_EXISTS. The `request_id` came with other content before. Not sent yet.
 
-    {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando",
-     "metadata": {"request_id": "7d3c4b8e-64d5-4f36-8c1a-5d1c3f0a9b27"}}
+    {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_NOT_IMPLEMENTED: ErrorReason.ValueType  # 9
 """UNIMPLEMENTED. The contract has this method, field or option, this version of the server has it
@@ -315,7 +310,8 @@ BatchRefusalReason.
      "metadata": {"refusal": "too_many_records"}}
 """
 ERROR_REASON_TOO_LARGE: ErrorReason.ValueType  # 25
-"""INVALID_ARGUMENT. A request is larger than this server takes at all, whatever its load.
+"""RESOURCE_EXHAUSTED. A request is larger than this server takes at all, whatever its load: there
+is no RetryInfo, since a retry changes nothing.
 
     {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
 """

@@ -41,8 +41,7 @@ class ListEventsRequest(_message.Message):
     """
     order_by: _builtins.str
     """`event_timestamp desc` (the default, newest first) or `event_timestamp`; events of one moment
-    go by `event_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
-    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    go by `event_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD.
     """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;

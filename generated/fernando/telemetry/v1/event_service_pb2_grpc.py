@@ -71,8 +71,8 @@ class EventServiceServicer:
     """
 
     def ListEvents(self, request, context):
-        """Lists events of a time range, newest first, in pages that neither skip nor repeat an event
-        while others are stored. Read-only.
+        """Lists events of a time range, newest first unless asked otherwise, in pages that neither skip
+        nor repeat an event while others are stored. Read-only.
 
         Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
         INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;

@@ -405,8 +405,9 @@ class TelemetryBatch(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Required. Its number, 1 to 2^63 - 1: the one before plus 1. The first of a stream: 1 to
-    `last_sequence` + 1, lower ones being repeats, or any number where `last_sequence` is 0. Any
-    other ends the stream with FAILED_PRECONDITION SEQUENCE_GAP.
+    `last_sequence` + 1, lower ones being repeats, or any number where the server knows none of
+    this producer, and its run then begins there. Another number ends the stream with
+    FAILED_PRECONDITION SEQUENCE_GAP, one out of range with INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def records(self) -> Global___TelemetryRecords:
@@ -514,8 +515,8 @@ class StreamWelcome(_message.Message):
     resend what is kept above it; what lies at or below it is done. 0: no number is known.
     """
     producer_epoch: _builtins.int
-    """Output only. Counts the hellos of this producer; a higher one fences this stream. 0 until
-    fencing is implemented.
+    """Output only. Counts the hellos of this producer. Once fencing is implemented, a higher one ends
+    this stream.
     """
     contract_revision: _builtins.int
     """Output only. Revision of the contract the server knows; it rises with every addition."""

@@ -67,7 +67,8 @@ class IngestServiceServicer:
         - FAILED_PRECONDITION HELLO_REQUIRED: the first message was not a hello, or a second hello
         came.
         - FAILED_PRECONDITION SEQUENCE_GAP: a batch's number was not the one that had to come.
-        - INVALID_ARGUMENT INVALID_FIELD: `producer_id` or a default is not valid.
+        - INVALID_ARGUMENT INVALID_FIELD: `producer_id`, a default or a batch's `sequence` is not
+        valid.
         - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
         - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
         implemented yet.
@@ -90,7 +91,7 @@ class IngestServiceServicer:
         `request_id` is not used up.
         - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
         - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
-        - INVALID_ARGUMENT REQUEST_ID_REUSED: the `request_id` came with other content before. Not
+        - ALREADY_EXISTS REQUEST_ID_REUSED: the `request_id` came with other content before. Not
         implemented yet: at present such a request is answered as a repeat.
         - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
         nothing is known to be stored; retry with the same `request_id`.

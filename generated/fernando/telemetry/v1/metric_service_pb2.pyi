@@ -74,8 +74,7 @@ class ListSystemMetricsRequest(_message.Message):
     """
     order_by: _builtins.str
     """`metric_timestamp desc` (the default, newest first) or `metric_timestamp`. Anything else is
-    INVALID_ARGUMENT INVALID_FIELD. Ascending order is not implemented yet: UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    INVALID_ARGUMENT INVALID_FIELD.
     """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
@@ -395,8 +394,7 @@ class ListBusinessMetricsRequest(_message.Message):
     """
     order_by: _builtins.str
     """`period_start desc` (the default, newest first) or `period_start`; KPIs of one moment go by
-    `metric_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
-    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    `metric_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD.
     """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;

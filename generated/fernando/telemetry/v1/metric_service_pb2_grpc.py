@@ -67,8 +67,8 @@ class MetricServiceServicer:
     """
 
     def ListSystemMetrics(self, request, context):
-        """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
-        while others are stored. Read-only.
+        """Lists samples of a time range, newest first unless asked otherwise, in pages that neither skip
+        nor repeat a sample while others are stored. Read-only.
 
         Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
         INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -95,8 +95,8 @@ class MetricServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListBusinessMetrics(self, request, context):
-        """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
-        while others are stored. Read-only.
+        """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
+        skip nor repeat a KPI while others are stored. Read-only.
 
         Errors: those of ListSystemMetrics.
         """

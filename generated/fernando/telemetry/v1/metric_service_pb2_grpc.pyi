@@ -34,8 +34,8 @@ class MetricServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> MetricServiceAsyncStub: ...
     ListSystemMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListSystemMetricsRequest, _metric_service_pb2.ListSystemMetricsResponse]
-    """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
-    while others are stored. Read-only.
+    """Lists samples of a time range, newest first unless asked otherwise, in pages that neither skip
+    nor repeat a sample while others are stored. Read-only.
 
     Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
     INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -50,8 +50,8 @@ class MetricServiceStub:
     NOT_IMPLEMENTED.
     """
     ListBusinessMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]
-    """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
-    while others are stored. Read-only.
+    """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
+    skip nor repeat a KPI while others are stored. Read-only.
 
     Errors: those of ListSystemMetrics.
     """
@@ -64,8 +64,8 @@ class MetricServiceAsyncStub(MetricServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListSystemMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListSystemMetricsRequest, _metric_service_pb2.ListSystemMetricsResponse]  # type: ignore[assignment]
-    """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
-    while others are stored. Read-only.
+    """Lists samples of a time range, newest first unless asked otherwise, in pages that neither skip
+    nor repeat a sample while others are stored. Read-only.
 
     Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
     INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -80,8 +80,8 @@ class MetricServiceAsyncStub(MetricServiceStub):
     NOT_IMPLEMENTED.
     """
     ListBusinessMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]  # type: ignore[assignment]
-    """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
-    while others are stored. Read-only.
+    """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
+    skip nor repeat a KPI while others are stored. Read-only.
 
     Errors: those of ListSystemMetrics.
     """
@@ -97,8 +97,8 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metric_service_pb2.ListSystemMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metric_service_pb2.ListSystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListSystemMetricsResponse]]:
-        """Lists samples of a time range, newest first, in pages that neither skip nor repeat a sample
-        while others are stored. Read-only.
+        """Lists samples of a time range, newest first unless asked otherwise, in pages that neither skip
+        nor repeat a sample while others are stored. Read-only.
 
         Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
         INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -131,8 +131,8 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metric_service_pb2.ListBusinessMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metric_service_pb2.ListBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.ListBusinessMetricsResponse]]:
-        """Lists KPIs of a time range, newest period first, in pages that neither skip nor repeat a KPI
-        while others are stored. Read-only.
+        """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
+        skip nor repeat a KPI while others are stored. Read-only.
 
         Errors: those of ListSystemMetrics.
         """

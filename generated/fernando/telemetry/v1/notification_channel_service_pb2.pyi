@@ -247,7 +247,7 @@ class CreateNotificationChannelRequest(_message.Message):
     request_id: _builtins.str
     """A UUID chosen by the client that makes a retry safe: a second request with the same id and
     content is answered as the first was. Empty: every request counts. The same id with other
-    content is INVALID_ARGUMENT REQUEST_ID_REUSED.
+    content is ALREADY_EXISTS REQUEST_ID_REUSED.
     """
     validate_only: _builtins.bool
     """Check everything and answer as if done, but change nothing. Default false."""

@@ -93,7 +93,8 @@ Global___Aggregation: _TypeAlias = Aggregation  # noqa: Y015
 class TimeRange(_message.Message):
     """A half-open range of time, `[start_time, end_time)`, to the microsecond. Where a request requires
     one and it is missing, half given, empty or reversed, the call ends INVALID_ARGUMENT
-    INVALID_TIME_RANGE.
+    INVALID_TIME_RANGE; where a side lies outside the years 1 to 9999, INVALID_ARGUMENT
+    INVALID_FIELD.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

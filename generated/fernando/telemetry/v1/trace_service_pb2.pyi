@@ -142,9 +142,9 @@ class TraceSummary(_message.Message):
     trace_id: _builtins.str
     """Output only. The trace, 32 lower-case hex digits."""
     root_service_name: _builtins.str
-    """Output only. Service of the first root."""
+    """Output only. Service of the earliest span without a parent; empty where every span has one."""
     root_operation_name: _builtins.str
-    """Output only. Operation of the first root."""
+    """Output only. Operation of the same span."""
     duration_ms: _builtins.float
     """Output only. From the earliest start to the latest end, in milliseconds."""
     span_count: _builtins.int
@@ -152,7 +152,7 @@ class TraceSummary(_message.Message):
     error_count: _builtins.int
     """Output only. Number of spans with status `error`."""
     orphan_count: _builtins.int
-    """Output only. Number of spans whose parent is not known."""
+    """Output only. Number of spans whose parent is not known. Not implemented yet: 0."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. Start of the earliest span."""
@@ -213,9 +213,8 @@ class GetTraceRequest(_message.Message):
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
-        """A hint that makes the search quick: spans that start in it are found for certain, others may be
-        missing. Unset: all that is kept is searched. Half given or reversed: INVALID_ARGUMENT
-        INVALID_TIME_RANGE.
+        """Where to look, which makes it quick: only spans that start in it count as of the trace. Unset:
+        all that is kept is searched. Half given or reversed: INVALID_ARGUMENT INVALID_TIME_RANGE.
         """
 
     def __init__(
@@ -250,7 +249,7 @@ class GetTraceResponse(_message.Message):
     """
     @_builtins.property
     def summary(self) -> Global___TraceSummary:
-        """Output only. The whole trace in one line. Not implemented yet: unset."""
+        """Output only. The whole trace in one line, the same on every page."""
 
     @_builtins.property
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSpan]:
@@ -290,8 +289,7 @@ class ListSpansRequest(_message.Message):
     """
     order_by: _builtins.str
     """`start_time desc` (the default, newest first) or `start_time`; spans of one moment go by trace
-    and span id. Anything else is INVALID_ARGUMENT INVALID_FIELD. Ascending order is not
-    implemented yet: UNIMPLEMENTED NOT_IMPLEMENTED.
+    and span id. Anything else is INVALID_ARGUMENT INVALID_FIELD.
     """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;

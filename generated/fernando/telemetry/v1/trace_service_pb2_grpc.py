@@ -64,10 +64,10 @@ class TraceServiceServicer:
     def GetTrace(self, request, context):
         """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
         the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
-        skew and summary, is not implemented yet.
+        skew and the count of orphans, is not implemented yet.
 
         Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
-        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED
         QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -75,8 +75,8 @@ class TraceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSpans(self, request, context):
-        """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
-        others are stored. Read-only.
+        """Lists spans of a time range, newest first unless asked otherwise, in pages that neither skip
+        nor repeat a span while others are stored. Read-only.
 
         Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
         INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;

@@ -36,15 +36,15 @@ class TraceServiceStub:
     GetTrace: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]
     """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
     the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
-    skew and summary, is not implemented yet.
+    skew and the count of orphans, is not implemented yet.
 
     Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
-    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED
     QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ListSpans: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.ListSpansRequest, _trace_service_pb2.ListSpansResponse]
-    """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
-    others are stored. Read-only.
+    """Lists spans of a time range, newest first unless asked otherwise, in pages that neither skip
+    nor repeat a span while others are stored. Read-only.
 
     Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
     INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -67,15 +67,15 @@ class TraceServiceAsyncStub(TraceServiceStub):
     GetTrace: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetTraceRequest, _trace_service_pb2.GetTraceResponse]  # type: ignore[assignment]
     """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
     the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
-    skew and summary, is not implemented yet.
+    skew and the count of orphans, is not implemented yet.
 
     Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
-    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+    INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED
     QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ListSpans: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.ListSpansRequest, _trace_service_pb2.ListSpansResponse]  # type: ignore[assignment]
-    """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
-    others are stored. Read-only.
+    """Lists spans of a time range, newest first unless asked otherwise, in pages that neither skip
+    nor repeat a span while others are stored. Read-only.
 
     Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
     INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
@@ -101,10 +101,10 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_trace_service_pb2.GetTraceResponse, _abc.Awaitable[_trace_service_pb2.GetTraceResponse]]:
         """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
         the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
-        skew and summary, is not implemented yet.
+        skew and the count of orphans, is not implemented yet.
 
         Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
-        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is known; RESOURCE_EXHAUSTED
+        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED
         QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
 
@@ -114,8 +114,8 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_service_pb2.ListSpansRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_service_pb2.ListSpansResponse, _abc.Awaitable[_trace_service_pb2.ListSpansResponse]]:
-        """Lists spans of a time range, newest first, in pages that neither skip nor repeat a span while
-        others are stored. Read-only.
+        """Lists spans of a time range, newest first unless asked otherwise, in pages that neither skip
+        nor repeat a span while others are stored. Read-only.
 
         Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
         INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, never a partial answer;
