@@ -45,7 +45,7 @@ _COLUMNS: Final = {"metric_timestamp": "time", "metric_value": "value"}
 _PERCENTILES: Final = ("percentile_50", "percentile_90", "percentile_95", "percentile_99")
 _SAMPLES: Final = Source(
     sql.samples,
-    (*_ORDER[:3], Key("ordinal", "int4", "-1"), Key("key_value", "float8", "value")),
+    (*_ORDER[:3], Key("ordinal", "int4", "(-1)::integer"), Key("key_value", "float8", "value")),
     {**_COLUMNS, **dict.fromkeys(_PERCENTILES, "NULL::double precision")},
     inclusive=True,
 )
