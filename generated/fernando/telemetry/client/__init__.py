@@ -1,0 +1,37 @@
+"""A client of the ingest service, written by hand over the generated stubs.
+
+producer.py    TelemetryProducer: a stream that reconnects, resends and never drops
+batching.py    TelemetryBuffer: single records in, batches out
+records.py     builders of records from plain Python values
+errors.py      what can go wrong, with the server's details
+receipts.py    what a send becomes: Receipt, then Acknowledgement
+stream.py, status.py, pending.py, splitting.py, backoff.py    the producer's parts
+"""
+
+from fernando.telemetry.client.backoff import Backoff
+from fernando.telemetry.client.errors import (
+    FieldViolation,
+    ProducerClosed,
+    ProducerFenced,
+    RpcFailed,
+    StreamCut,
+    TelemetryError,
+    decode_error,
+)
+from fernando.telemetry.client.producer import CHANNEL_OPTIONS, TelemetryProducer
+from fernando.telemetry.client.receipts import Acknowledgement, Receipt
+
+__all__ = [
+    "CHANNEL_OPTIONS",
+    "Acknowledgement",
+    "Backoff",
+    "FieldViolation",
+    "ProducerClosed",
+    "ProducerFenced",
+    "Receipt",
+    "RpcFailed",
+    "StreamCut",
+    "TelemetryError",
+    "TelemetryProducer",
+    "decode_error",
+]
