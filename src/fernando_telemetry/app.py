@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
@@ -12,15 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import structlog
-from grpc import aio
 
-from fernando.telemetry import v1
-from fernando.telemetry.v1 import (
-    alert_rule_service_pb2,
-    alert_service_pb2,
-    export_service_pb2,
-    notification_channel_service_pb2,
-)
 from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
@@ -29,6 +20,9 @@ from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
 from fernando_telemetry.ingest.service import IngestOptions, IngestService
+from fernando_telemetry.queries.events import EventQueries
+from fernando_telemetry.queries.metrics import MetricQueries
+from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
@@ -37,24 +31,12 @@ from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.writer import Writer
-from fernando_telemetry.transport.absent import absent_servicer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
-from fernando_telemetry.transport.ingest_servicer import IngestServicer
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
+from fernando_telemetry.transport.services import SERVICES, registrations
 
 log = structlog.get_logger(__name__)
 
-SERVICES = (
-    "IngestService",
-    "EventService",
-    "MetricService",
-    "TraceService",
-    "AlertRuleService",
-    "AlertService",
-    "NotificationChannelService",
-    "ExportService",
-    "AdminService",
-)
 PARTITION_INTERVAL_SECONDS = 600.0
 
 
@@ -196,6 +178,7 @@ class Application:
 
     async def _build(self) -> None:
         assert self._control is not None
+        assert self._readers is not None
         settings = self._settings
         partitions = Partitions(self._control, raw_tables())
         await partitions.ensure_ahead(datetime.now(UTC), 1)
@@ -206,8 +189,16 @@ class Application:
             ServerOptions(
                 settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
             ),
-            [f"fernando.telemetry.v1.{name}" for name in SERVICES],
-            self._registrations(self._ingest),
+            SERVICES,
+            registrations(
+                self._ingest,
+                EventQueries(self._readers),
+                MetricQueries(self._readers),
+                TraceQueries(self._readers),
+                admin_servicer(
+                    self._known_identity, self._ingest, partial(database_bytes, self._control)
+                ),
+            ),
         )
 
     def _build_ingest(
@@ -243,46 +234,6 @@ class Application:
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
         )
         return ingest, group_commit
-
-    def _registrations(self, ingest: IngestService) -> list[Callable[[aio.Server], None]]:
-        assert self._control is not None
-        assert self._readers is not None
-        absent: tuple[tuple[Any, Any, Any, str], ...] = (
-            (
-                v1.add_AlertRuleServiceServicer_to_server,
-                v1.AlertRuleServiceServicer,
-                alert_rule_service_pb2,
-                "AlertRuleService",
-            ),
-            (
-                v1.add_AlertServiceServicer_to_server,
-                v1.AlertServiceServicer,
-                alert_service_pb2,
-                "AlertService",
-            ),
-            (
-                v1.add_NotificationChannelServiceServicer_to_server,
-                v1.NotificationChannelServiceServicer,
-                notification_channel_service_pb2,
-                "NotificationChannelService",
-            ),
-            (
-                v1.add_ExportServiceServicer_to_server,
-                v1.ExportServiceServicer,
-                export_service_pb2,
-                "ExportService",
-            ),
-        )
-        admin = admin_servicer(self._known_identity, ingest, partial(database_bytes, self._control))
-        handler = IngestServicer(ingest).handler()
-        registrations: list[Callable[[aio.Server], None]] = [
-            lambda server: server.add_generic_rpc_handlers((handler,)),
-            partial(v1.add_AdminServiceServicer_to_server, admin),
-        ]
-        for add, base, module, name in absent:
-            servicer = absent_servicer(base, module.DESCRIPTOR.services_by_name[name])
-            registrations.append(partial(add, servicer))
-        return registrations
 
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None

@@ -1,0 +1,7 @@
+"""query: comes in a moment."""
+
+from __future__ import annotations
+
+import typer
+
+app = typer.Typer()

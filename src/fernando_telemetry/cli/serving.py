@@ -1,0 +1,153 @@
+"""The server's life as a process: start, what it prints, signals, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import signal
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import structlog
+
+from fernando_telemetry.logs import configure_logs
+from fernando_telemetry.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+
+def serve(settings: Settings) -> int:
+    """Run a server until a signal or a failure.
+
+    Returns:
+        0 after SIGTERM or SIGINT, 1 where something it cannot live without has ended.
+
+    Raises:
+        StartupError: It could not start.
+    """
+    configure_logs(settings.log_level, settings.log_format)
+    return asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> int:
+    from fernando_telemetry.app import Application
+
+    stop = _stop_on_signals()
+    app = Application(settings)
+    async with AsyncExitStack() as running:
+        starting = asyncio.create_task(app.start())
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():  # a signal while it starts
+            starting.cancel()
+            await asyncio.gather(starting, return_exceptions=True)
+            return 0
+        starting.result()
+        running.push_async_callback(app.stop)
+        _start_agent(running, settings, app.address, stop)
+        print(banner(app, settings), flush=True)
+        failed = asyncio.create_task(app.wait_failed())
+        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
+        failed.cancel()
+        if stop.is_set():
+            log.info("stopping")
+            return 0
+    return 1
+
+
+def _stop_on_signals() -> asyncio.Event:
+    """Set the event at the first SIGTERM or SIGINT; the second one ends the process at once."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def first(number: signal.Signals) -> None:
+        stop.set()
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, first, number)
+    return stop
+
+
+def _start_agent(
+    running: AsyncExitStack, settings: Settings, address: str, stop: asyncio.Event
+) -> None:
+    if not settings.agent:
+        return
+    from fernando_telemetry.agent import run_agent
+
+    inside = settings.model_copy(update={"agent_target": address})
+    task = asyncio.create_task(run_agent(inside, stop), name="agent")
+
+    async def end() -> None:
+        # It is a client of this server: it goes first.
+        stop.set()
+        await asyncio.wait({task}, timeout=5)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    def noticed(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and done.exception() is not None:
+            log.error("agent_ended", exc_info=done.exception())
+
+    task.add_done_callback(noticed)
+    running.push_async_callback(end)
+
+
+def run_agent_alone(settings: Settings) -> int:
+    """Run the agent without a server, until a signal."""
+    configure_logs(settings.log_level, settings.log_format)
+
+    async def run() -> None:
+        from fernando_telemetry.agent import run_agent
+
+        await run_agent(settings, _stop_on_signals())
+
+    asyncio.run(run())
+    return 0
+
+
+def program_path() -> str:
+    """Give the command that runs this very program from any folder."""
+    script = Path(sys.argv[0])
+    if script.name == "__main__.py" or not script.exists():
+        return f"{shlex.quote(sys.executable)} -m fernando_telemetry"
+    return shlex.quote(str(script.resolve()))
+
+
+def banner(app: object, settings: Settings) -> str:
+    """Say where everything is, with commands that work as printed from another terminal."""
+    from fernando_telemetry.app import Application
+
+    assert isinstance(app, Application)
+    program = program_path()
+    target = f" --target {app.address}"
+    where = (
+        f"data      {app.embedded.data_dir} (PostgreSQL {app.embedded.version}, embedded)"
+        if app.embedded is not None
+        else "data      the PostgreSQL that FERNANDO_DSN names"
+    )
+    collector = (
+        f"agent     this host, every {settings.agent_interval_seconds:g} s"
+        if settings.agent
+        else "agent     off"
+    )
+    import os
+
+    return "\n".join(
+        (
+            "",
+            "Fernando Telemetry is SERVING.",
+            f"  gRPC      {app.address}",
+            f"  {where}",
+            f"  {collector}",
+            "",
+            "From another terminal:",
+            f"  query     {program} query metrics --last 5m{target}",
+            f"  send      {program} send event --event-type user_action --event-name hello{target}",
+            f"  stop      kill {os.getpid()}      (or Ctrl-C here)",
+            "",
+        )
+    )
