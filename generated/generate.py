@@ -12,9 +12,11 @@ leaves the old stubs in place and a removed `.proto` leaves nothing behind.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from importlib.metadata import version
 from importlib.resources import files
@@ -33,7 +35,9 @@ def protoc(sources: list[Path], out: Path, *flags: str) -> None:
     command = [sys.executable, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{well_known}"]
     command += [flag.format(out=out) for flag in flags]
     command += [str(source.relative_to(PROTOS)) for source in sources]
-    subprocess.run(command, check=True, cwd=PROTOS)
+    # protoc looks for its plug-ins on PATH, where a virtual environment need not be.
+    path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")])
+    subprocess.run(command, check=True, cwd=PROTOS, env={**os.environ, "PATH": path})
 
 
 def has_service(source: Path) -> bool:

@@ -59,6 +59,7 @@ LIMITS: Final = (
     Limit("label and dimension keys", "64 bytes", "record rejected: text_too_long"),
     Limit("label and dimension values", "256 bytes", "record rejected: text_too_long"),
     Limit("an event's tag", "256 bytes", "record rejected: text_too_long"),
+    Limit("a span's tag or attribute key", "256 bytes", "record rejected: text_too_long"),
     Limit("a span's tag or attribute value", "8 KiB", "record rejected: text_too_long"),
     Limit("event_data", "256 KiB", "record rejected: text_too_long"),
     Limit("depth of event_data", "64", "record rejected: json_too_deep"),
@@ -86,3 +87,19 @@ LIMITS: Final = (
     Limit("a filter", "8 KiB, 64 comparisons", "INVALID_FILTER"),
     Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
 )
+
+
+def render_markdown() -> str:
+    """Render the table as docs/limits.md holds it, final line break included."""
+    rows = [f"| {limit.what} | {limit.amount} | {limit.above} |" for limit in LIMITS]
+    head = (
+        "# Limits",
+        "",
+        "Rendered from `LIMITS` in `src/fernando_telemetry/domain/limits.py`. Bytes are bytes of",
+        "UTF-8. A rejected record costs only itself; a refused batch stores nothing and uses its",
+        "number up.",
+        "",
+        "| what | limit | above it |",
+        "|---|---|---|",
+    )
+    return "\n".join([*head, *rows]) + "\n"

@@ -150,7 +150,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     says when to try again. Not sent yet.
 
         {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
-         "metadata": {"min_commit_token": "AAABAAAAACo"}}
+         "metadata": {}}
     """
     ERROR_REASON_AGGREGATION_NOT_APPLICABLE: _ErrorReason.ValueType  # 42
     """INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
@@ -350,7 +350,7 @@ ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: ErrorReason.ValueType  # 41
 says when to try again. Not sent yet.
 
     {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
-     "metadata": {"min_commit_token": "AAABAAAAACo"}}
+     "metadata": {}}
 """
 ERROR_REASON_AGGREGATION_NOT_APPLICABLE: ErrorReason.ValueType  # 42
 """INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
