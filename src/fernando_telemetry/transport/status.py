@@ -46,7 +46,7 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
         case errors.SequenceGap():
             return {"expected": str(error.expected), "got": str(error.got)}
         case errors.BatchRefused():
-            return {"refusal": error.reason.upper()}
+            return {"refusal": error.reason}
         case _:
             return {}
 
