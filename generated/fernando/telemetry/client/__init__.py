@@ -9,6 +9,7 @@ stream.py, status.py, pending.py, splitting.py, backoff.py    the producer's par
 """
 
 from fernando.telemetry.client.backoff import Backoff
+from fernando.telemetry.client.batching import TelemetryBuffer, TelemetryRecord
 from fernando.telemetry.client.errors import (
     FieldViolation,
     ProducerClosed,
@@ -20,18 +21,36 @@ from fernando.telemetry.client.errors import (
 )
 from fernando.telemetry.client.producer import CHANNEL_OPTIONS, TelemetryProducer
 from fernando.telemetry.client.receipts import Acknowledgement, Receipt
+from fernando.telemetry.client.records import (
+    NaiveDatetimeWarning,
+    business_metric,
+    event,
+    json_text,
+    span,
+    system_metric,
+    timestamp,
+)
 
 __all__ = [
     "CHANNEL_OPTIONS",
     "Acknowledgement",
     "Backoff",
     "FieldViolation",
+    "NaiveDatetimeWarning",
     "ProducerClosed",
     "ProducerFenced",
     "Receipt",
     "RpcFailed",
     "StreamCut",
+    "TelemetryBuffer",
     "TelemetryError",
     "TelemetryProducer",
+    "TelemetryRecord",
+    "business_metric",
     "decode_error",
+    "event",
+    "json_text",
+    "span",
+    "system_metric",
+    "timestamp",
 ]
