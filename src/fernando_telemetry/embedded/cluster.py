@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import subprocess
 import sys
@@ -44,7 +43,8 @@ from fernando_telemetry.settings import Settings
 
 DATABASE = "fernando"
 # A postmaster that dies this often, each time sooner than it takes to trust it again, is given up.
-RESTARTS_IN_A_ROW = 6
+# In all that is 40 s: longer than batches are held for a database that is away.
+RESTARTS_IN_A_ROW = 10
 TRUSTED_AFTER_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 10.0
@@ -104,6 +104,12 @@ class EmbeddedPostgres:
         assert self._binaries is not None, "not started"
         return self._binaries.version
 
+    @property
+    def programs_folder(self) -> Path:
+        """Folder of PostgreSQL's programs, such as psql and pg_dump."""
+        assert self._binaries is not None, "not started"
+        return self._binaries.folder
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
@@ -137,6 +143,7 @@ class EmbeddedPostgres:
             await self.stop()
             raise
         self._supervisor = asyncio.create_task(self._supervise(), name="embedded-postgres")
+        self._supervisor.add_done_callback(self._notice_end)
         _log.info(
             "embedded_postgres_started",
             version=self.version,
@@ -153,8 +160,8 @@ class EmbeddedPostgres:
         """Stop PostgreSQL and let the data directory go. Called again it does nothing."""
         if self._supervisor is not None:
             self._supervisor.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._supervisor
+            # Its own failure, if it had one, was told by wait_failed.
+            await asyncio.wait([self._supervisor])
             self._supervisor = None
         if self._directory is not None and self._lock is not None:
             remove_server_file(self._directory.root)
@@ -212,7 +219,6 @@ class EmbeddedPostgres:
         # A PostgreSQL that is just ending still writes: wait for it before files change owner.
         await clear_leftovers(directory.pgdata, settings.pg_start_timeout_seconds)
         directory.hand_to(identity)
-        self._run_directory = make_run_directory(directory.root, identity)
         if self._watched:
             self._start_watchdog()
 
@@ -220,15 +226,19 @@ class EmbeddedPostgres:
         assert self._directory is not None
         assert self._binaries is not None
         assert self._identity is not None
-        assert self._run_directory is not None
         timeout_seconds = self._settings.pg_start_timeout_seconds
         await clear_leftovers(self._directory.pgdata, timeout_seconds)
+        # At a restart also: somebody may have cleaned the temporary folder meanwhile.
+        run_directory = make_run_directory(self._directory.root, self._identity)
+        if self._run_directory not in {None, run_directory}:
+            raise StartupError(f"{self._run_directory}, the folder of the socket, is taken.")
+        self._run_directory = run_directory
         self._postmaster = await Postmaster.start(
             self._settings,
             self._binaries,
             self._identity,
             self._directory,
-            self._run_directory,
+            run_directory,
             "watchdog" if self._watched else "kernel",
         )
         await self._postmaster.wait_ready(timeout_seconds)
@@ -273,7 +283,7 @@ class EmbeddedPostgres:
                 try:
                     await self._run()
                     break
-                except StartupError as error:
+                except (StartupError, OSError) as error:
                     deaths += 1
                     reason = str(error)
                     _log.error("embedded_postgres_restart_failed", error=reason, deaths=deaths)
@@ -282,6 +292,10 @@ class EmbeddedPostgres:
                 return
             since = time.monotonic()
             _log.warning("embedded_postgres_restarted", pid=self.postmaster_pid, deaths=deaths)
+
+    def _notice_end(self, supervisor: asyncio.Task[None]) -> None:
+        if not supervisor.cancelled() and (error := supervisor.exception()) is not None:
+            self._give_up(repr(error))
 
     def _give_up(self, words: str) -> None:
         _log.error("embedded_postgres_given_up", last_words=words)

@@ -11,7 +11,13 @@ from pathlib import Path
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded.binaries import Binaries
 from fernando_telemetry.embedded.data_directory import HALF_MADE_PREFIX, DataDirectory
-from fernando_telemetry.embedded.postmaster import capture_file, launch, tail_lines, worst_line
+from fernando_telemetry.embedded.postmaster import (
+    capture_file,
+    launch,
+    tail_lines,
+    tells_of_full_disk,
+    worst_line,
+)
 from fernando_telemetry.embedded.privileges import Identity
 
 # From here on PostgreSQL sorts alike on every machine without the C library's or ICU's help.
@@ -73,7 +79,7 @@ async def _run(
                 await process.wait()
         if code != 0:
             lines = tail_lines(output)
-            if any("No space left on device" in line or "quota" in line for line in lines):
+            if tells_of_full_disk(lines):
                 raise directory.full()
             raise StartupError(
                 f"PostgreSQL could not make its data directory {directory.pgdata}: "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -139,9 +140,10 @@ class Postmaster:
         deadline = time.monotonic() + timeout_seconds
         while True:
             if self._process.returncode is not None:
-                if self._directory.is_full():
+                words = self.last_words()
+                if self._directory.is_full() or tells_of_full_disk([words]):
                     raise self._directory.full()
-                raise StartupError(f"PostgreSQL ended while it started: {self.last_words()}")
+                raise StartupError(f"PostgreSQL ended while it started: {words}")
             found = read_pid_file(self._directory.pgdata)
             if found is not None and found.pid == self.pid and found.status == "ready":
                 return
@@ -231,6 +233,12 @@ def tail_lines(file: IO[bytes], since: int = 0) -> list[str]:
     file.seek(max(since if since <= end else 0, end - _TAIL_BYTES))
     lines = file.read().decode("utf-8", "replace").splitlines()
     return [line.strip() for line in lines if line.strip()]
+
+
+def tells_of_full_disk(lines: list[str]) -> bool:
+    """Tell whether one of the lines is about a disk, or a quota, that is used up."""
+    marks = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
+    return any(mark in line for line in lines for mark in marks)
 
 
 def worst_line(lines: list[str]) -> str:

@@ -20,12 +20,15 @@ from fernando_telemetry.embedded.privileges import Identity, is_reachable, owned
 
 SOCKET_PATH_MAX_BYTES = 107
 PORT = 5432
+SOCKET_NAME = f".s.PGSQL.{PORT}"
 # PostgreSQL and asyncpg both split a list of hosts at commas; others need quoting somewhere.
 _PLAIN_PATH = re.compile(r"/[A-Za-z0-9/_.+-]*")
 
 
 def make_run_directory(data_dir: Path, identity: Identity) -> Path:
-    """Make the folder, or take over the one an earlier start left, owned by `identity`.
+    """Make the folder, or take over and clear the one an earlier start left.
+
+    For the owner of the data directory, when no PostgreSQL runs on it. `identity` gets the folder.
 
     Raises:
         StartupError: No place is short enough, reachable and safe.
@@ -61,7 +64,7 @@ def _claim(base: Path, name: str, identity: Identity) -> Path:
     directory = base / name
     if not _PLAIN_PATH.fullmatch(str(directory)):
         raise ValueError("its path is relative or has unusual characters")
-    if len(os.fsencode(directory / f".s.PGSQL.{PORT}")) > SOCKET_PATH_MAX_BYTES:
+    if len(os.fsencode(directory / SOCKET_NAME)) > SOCKET_PATH_MAX_BYTES:
         raise ValueError(f"a socket's path has at most {SOCKET_PATH_MAX_BYTES} bytes")
     if not is_reachable(base, identity):
         raise ValueError(f"user {identity.name} cannot reach it")
@@ -77,6 +80,11 @@ def _claim(base: Path, name: str, identity: Identity) -> Path:
         if found.st_uid != identity.uid:
             os.fchown(handle, identity.uid, identity.gid)
         os.fchmod(handle, 0o700)
+        # Of a postmaster that was killed. A new one would believe the number in the lock file, be
+        # it a zombie's or another program's; the data directory is guarded otherwise.
+        for leftover in (SOCKET_NAME, f"{SOCKET_NAME}.lock"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(leftover, dir_fd=handle)
     finally:
         os.close(handle)
     return directory
