@@ -64,9 +64,13 @@ class Settings(BaseSettings):
     pg_root_mode: Literal["auto", "namespace", "user"] = Field(
         "auto", description="How root runs PostgreSQL: user namespace, or a lesser user"
     )
-    pg_start_timeout_seconds: float = Field(60.0, gt=0)
-    pg_stop_timeout_seconds: float = Field(30.0, gt=0)
-    pg_shared_buffers_mib: int = Field(256, ge=1)
+    pg_start_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long PostgreSQL may take to start, recovery included"
+    )
+    pg_stop_timeout_seconds: float = Field(
+        30.0, gt=0, description="How long a fast shutdown may take before it is forced"
+    )
+    pg_shared_buffers_mib: int = Field(256, ge=1, description="Cache of the embedded PostgreSQL")
     pg_fsync: bool = Field(True, description="off loses acknowledged records in a power cut")
 
     # The gRPC server
@@ -79,11 +83,19 @@ class Settings(BaseSettings):
     keepalive_seconds: float = Field(60.0, gt=0, description="HTTP/2 ping interval of the server")
 
     # Database sessions
-    database_connect_timeout_seconds: float = Field(5.0, gt=0)
-    database_command_timeout_seconds: float = Field(60.0, gt=0)
-    lock_timeout_seconds: float = Field(10.0, gt=0)
+    database_connect_timeout_seconds: float = Field(
+        5.0, gt=0, description="How long opening a session, or waiting for a free one, may take"
+    )
+    database_command_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long a statement of the write path may take"
+    )
+    lock_timeout_seconds: float = Field(
+        10.0, gt=0, description="How long a statement waits for a lock"
+    )
     query_timeout_seconds: float = Field(30.0, gt=0, description="A query ends after it")
-    reader_connections: int = Field(4, ge=1, le=100)
+    reader_connections: int = Field(
+        4, ge=1, le=100, description="Sessions for queries; further queries wait"
+    )
 
     # Ingest
     writers: int = Field(2, ge=1, le=16, description="Writer connections, one flush each")
@@ -91,7 +103,7 @@ class Settings(BaseSettings):
         30.0, gt=0, description="How long batches are held while the database is away"
     )
     unary_wait_seconds: float = Field(
-        2.0, gt=0, description="How long a unary ingest call waits for room"
+        2.0, gt=0, description="How long a unary ingest call waits for room, or a lost database"
     )
     admitted_bytes: int = Field(64 * MIB, ge=MIB, description="Batches held, in bytes")
     granted_bytes: int = Field(
@@ -102,23 +114,39 @@ class Settings(BaseSettings):
     stream_age_seconds: float = Field(
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"
     )
-    retention_events_days: int = Field(90, ge=0, description="0: for ever")
-    retention_metrics_days: int = Field(180, ge=0, description="0: for ever")
-    retention_business_days: int = Field(180, ge=0, description="0: for ever")
-    retention_traces_days: int = Field(30, ge=0, description="0: for ever")
-    partitions_ahead_days: int = Field(3, ge=1, le=30)
+    retention_events_days: int = Field(
+        90, ge=0, description="Older events are rejected; 0: none is too old"
+    )
+    retention_metrics_days: int = Field(
+        180, ge=0, description="Older samples are rejected; 0: none is too old"
+    )
+    retention_business_days: int = Field(
+        180, ge=0, description="KPIs of older periods (period_end) are rejected; 0: none is too old"
+    )
+    retention_traces_days: int = Field(
+        30, ge=0, description="Older spans are rejected; 0: none is too old"
+    )
+    partitions_ahead_days: int = Field(
+        3, ge=1, le=30, description="Days whose partitions are made ahead"
+    )
 
     # The agent and the server's own metrics
     agent: bool = Field(True, description="Collect this host's metrics inside serve")
-    agent_interval_seconds: float = Field(15.0, gt=0)
+    agent_interval_seconds: float = Field(
+        15.0, gt=0, description="Time between two collections of the agent"
+    )
     agent_target: str = Field("127.0.0.1:4317", description="Server of a stand-alone agent")
-    host_name: str = Field(default_factory=socket.gethostname)
+    host_name: str = Field(
+        default_factory=socket.gethostname, description="host_name of this host's metrics"
+    )
     health_interval_seconds: float = Field(
         15.0, ge=0, description="How often the server records its own health; 0: never"
     )
 
     # Logs
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least severe level that is logged"
+    )
     log_format: Literal["auto", "json", "console"] = Field(
         "auto", description="auto: console on a terminal, else json"
     )
@@ -158,3 +186,31 @@ def load_settings(**arguments: Any) -> Settings:
         raise StartupError(f"Setting {name}: {first['msg']} (got {first['input']!r}).") from None
     except ValueError as error:
         raise StartupError(f"The settings file {path} does not parse: {error}.") from None
+
+
+_COMPUTED_DEFAULTS = {
+    "data_dir": "$XDG_DATA_HOME/fernando-telemetry",
+    "host_name": "the host's name",
+}
+
+
+def render_markdown() -> str:
+    """Give docs/reference/settings.md, one row a setting; a test compares the two."""
+    lines = [
+        "# Settings",
+        "",
+        "Sources, strongest first: a flag of the command line (where the command has it), the",
+        "environment, the TOML file that `FERNANDO_CONFIG` names, the default. The name is the",
+        'same everywhere: `FERNANDO_DATA_DIR`, `data_dir = "…"`, `--data-dir`.',
+        "",
+        "| environment | default | what it does |",
+        "|---|---|---|",
+    ]
+    for name, field in Settings.model_fields.items():
+        default = _COMPUTED_DEFAULTS.get(name) or field.get_default()
+        if isinstance(default, bool):
+            shown = "on" if default else "off"
+        else:
+            shown = "(empty)" if default in {"", None} else f"{default}"
+        lines.append(f"| `FERNANDO_{name.upper()}` | {shown} | {field.description} |")
+    return "\n".join(lines) + "\n"

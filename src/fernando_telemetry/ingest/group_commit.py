@@ -29,6 +29,9 @@ from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
 
+# How often it is looked whether batches are overdue.
+EXPIRY_INTERVAL_SECONDS = 0.25
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -51,7 +54,14 @@ class Outcome:
 
 @dataclass(slots=True)
 class PendingBatch:
-    """An admitted batch. `records` is None where its bytes were too many to be kept."""
+    """An admitted batch.
+
+    Attributes:
+        records: Bytes of its TelemetryRecords; empty where they were too many to be kept.
+        refused: Why it is refused before its bytes are looked at.
+        admitted_bytes: What the budget gets back.
+        patience_seconds: How long it is held while nothing can be committed.
+    """
 
     key: BatchKey | RequestKey | None
     shard: int
@@ -59,6 +69,7 @@ class PendingBatch:
     records: bytes
     refused: Refusal | None
     admitted_bytes: int
+    patience_seconds: float
     arrived_at: float = field(default_factory=time.monotonic)
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -74,7 +85,7 @@ class GroupCommit:
         retention: Which times are accepted.
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
-        wait_seconds: How long a batch is held while nothing can be committed.
+        wait_seconds: How long a stream's batch waits for room while nothing can be committed.
         clock: Gives the receive time.
     """
 
@@ -104,6 +115,11 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_commit = time.monotonic()
+
+    @property
+    def wait_seconds(self) -> float:
+        """How long a stream's batch is held while nothing can be committed."""
+        return self._wait_seconds
 
     @property
     def queued_bytes(self) -> int:
@@ -136,21 +152,15 @@ class GroupCommit:
         arrived = time.monotonic()
         while True:
             try:
-                async with asyncio.timeout(self._wait_seconds / 8):
+                async with asyncio.timeout(EXPIRY_INTERVAL_SECONDS):
                     return await self._budget.acquire(amount)
             except TimeoutError:
-                if self._is_overdue(arrived):
-                    raise self._away() from None
+                if self._is_overdue(arrived, self._wait_seconds):
+                    raise _away(self._wait_seconds) from None
 
-    def _is_overdue(self, since: float) -> bool:
+    def _is_overdue(self, since: float, patience_seconds: float) -> bool:
         now = time.monotonic()
-        return now - since >= self._wait_seconds and now - self._last_commit >= self._wait_seconds
-
-    def _away(self) -> DatabaseUnavailable:
-        return DatabaseUnavailable(
-            f"Nothing could be committed for {self._wait_seconds:g} seconds.",
-            retry_after_seconds=2.0,
-        )
+        return now - since >= patience_seconds and now - self._last_commit >= patience_seconds
 
     async def _expire(self) -> None:
         """Answer batches that were held for too long while nothing could be committed.
@@ -158,11 +168,15 @@ class GroupCommit:
         Their bytes are given back by the writer that drops them, so the budget stays true.
         """
         while True:
-            await asyncio.sleep(min(0.25, self._wait_seconds / 8))
-            overdue = [batch for batch in self._held() if self._is_overdue(batch.arrived_at)]
+            await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
+            overdue = [
+                batch
+                for batch in self._held()
+                if self._is_overdue(batch.arrived_at, batch.patience_seconds)
+            ]
             for batch in overdue:
                 if not batch.answer.done():
-                    batch.answer.set_exception(self._away())
+                    batch.answer.set_exception(_away(batch.patience_seconds))
                     # A client that is gone reads no answer, which is no fault of the loop.
                     batch.answer.exception()
             if overdue:
@@ -217,7 +231,7 @@ class GroupCommit:
             # A writer that cannot reach the database goes on trying while anybody waits.
             results = await writer.flush(
                 [one.flush_batch for one in checked],
-                still_wanted=lambda: any(not batch.answer.done() for batch in group),
+                is_wanted=lambda place: not group[place].answer.done(),
                 on_refused=self._counters.refused_by_database,
             )
         except Exception as error:
@@ -231,6 +245,8 @@ class GroupCommit:
             return
         self._last_commit = time.monotonic()
         for batch, one, result in zip(group, checked, results, strict=True):
+            if result is None:
+                continue
             outcome = one.outcome(result)
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
             if not batch.answer.done():
@@ -247,6 +263,12 @@ class GroupCommit:
             return CheckedPending(flush_batch, Tally(), refused)
         flush_batch.rows = checked.rows
         return CheckedPending(flush_batch, checked.tally, None)
+
+
+def _away(seconds: float) -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"Nothing could be committed for {seconds:g} seconds.", retry_after_seconds=2.0
+    )
 
 
 @dataclass(eq=False, slots=True)

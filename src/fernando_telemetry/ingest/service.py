@@ -25,7 +25,6 @@ from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.decode import Refusal
 from fernando_telemetry.ingest.defaults import checked_defaults
 from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
 from fernando_telemetry.ingest.stream import IngestStream, Message
@@ -124,18 +123,17 @@ class IngestService:
         self, records: bytes, defaults: RecordDefaults, key: RequestKey | None, shard: int
     ) -> Outcome:
         """Commit the bytes of one TelemetryRecords message; raises as `ingest` does."""
-        refused: Refusal | None = None
         if len(records) > limits.BATCH_BYTES:
-            refused = Refusal(
-                "too_many_bytes", f"{len(records)} bytes, at most {limits.BATCH_BYTES}"
-            )
-            raise BatchRefused(refused.reason, refused.detail)
+            detail = f"{len(records)} bytes, at most {limits.BATCH_BYTES}"
+            raise BatchRefused("too_many_bytes", detail)
         try:
             async with asyncio.timeout(self._options.unary_wait_seconds):
                 admitted = await self._budget.acquire(len(records))
         except TimeoutError:
             raise Overloaded("The server's buffers are full.", 1.0) from None
-        batch = PendingBatch(key, shard, defaults, records, refused, admitted)
+        batch = PendingBatch(
+            key, shard, defaults, records, None, admitted, self._options.unary_wait_seconds
+        )
         self._group_commit.submit(batch)
         outcome = await batch.answer
         if outcome.status == "refused":

@@ -249,7 +249,13 @@ class IngestStream:
             message_bytes = 0
         admitted = await self._group_commit.wait_for_room(message_bytes)
         pending = PendingBatch(
-            BatchKey(producer, batch.sequence), producer.shard, defaults, records, refused, admitted
+            BatchKey(producer, batch.sequence),
+            producer.shard,
+            defaults,
+            records,
+            refused,
+            admitted,
+            self._group_commit.wait_seconds,
         )
         self._group_commit.submit(pending)
         self._accepted = batch.sequence

@@ -62,32 +62,47 @@ class Writer:
         self,
         batches: Sequence[FlushBatch],
         *,
-        still_wanted: Callable[[], bool],
+        is_wanted: Callable[[int], bool],
         on_refused: Callable[[], None],
-    ) -> list[Result]:
+    ) -> list[Result | None]:
         """Commit a group, retrying what may pass while somebody waits for it.
 
         Rows that PostgreSQL refuses are taken out of their batch, whose tally gets the verdict.
+
+        Args:
+            batches: The group.
+            is_wanted: Tells by place whether anybody still waits for a batch; one that is given
+                up leaves the group before the next attempt.
+            on_refused: Called for each record that PostgreSQL refuses.
+
+        Returns:
+            A result by place, None for a batch that left.
 
         Raises:
             DatabaseUnavailable: Nobody waits any more, and nothing was committed, or it could
                 not be learned whether it was: a repeat will tell.
         """
         delay = FIRST_DELAY_SECONDS
+        places = list(range(len(batches)))
         while True:
+            group = [batches[place] for place in places]
             try:
-                return await self._attempt(batches)
+                results = await self._attempt(group)
             except RowsRefused as refused:
-                await self._isolate(batches, refused, on_refused)
+                await self._isolate(group, refused, on_refused)
             except PartitionMissing:
                 self._partitions.forget()
             except DatabaseUnavailable as error:
                 await self._drop_lane()
                 log.warning("flush_retried", cause=repr(error.__cause__ or error))
-                if not still_wanted():
-                    raise
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+                places = [place for place in places if is_wanted(place)]
+                if not places:
+                    raise
+            else:
+                by_place = dict(zip(places, results, strict=True))
+                return [by_place.get(place) for place in range(len(batches))]
 
     async def _drop_lane(self) -> None:
         if self._lane is not None:
