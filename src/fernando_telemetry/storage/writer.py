@@ -84,10 +84,21 @@ class Writer:
         """
         delay = FIRST_DELAY_SECONDS
         places = list(range(len(batches)))
+        # The attempt whose COMMIT nothing is known of, and its places. It is cleared up before
+        # the next attempt, however long that takes: a batch without a mark would be stored
+        # twice, and one with a mark would be told a duplicate of itself.
+        unknown: OutcomeUnknown | None = None
+        tried: list[int] = []
         while True:
             group = [batches[place] for place in places]
             try:
-                results = await self._attempt(group)
+                if unknown is not None and await outcome_of(self._settings, unknown):
+                    return _by_place(tried, unknown.results, len(batches))
+                unknown = None
+                return _by_place(places, await self._attempt(group), len(batches))
+            except OutcomeUnknown as lost:
+                unknown, tried = lost, places
+                await self._drop_lane()
             except RowsRefused as refused:
                 await self._isolate(group, refused, on_refused)
             except PartitionMissing:
@@ -100,9 +111,6 @@ class Writer:
                 places = [place for place in places if is_wanted(place)]
                 if not places:
                     raise
-            else:
-                by_place = dict(zip(places, results, strict=True))
-                return [by_place.get(place) for place in range(len(batches))]
 
     async def _drop_lane(self) -> None:
         if self._lane is not None:
@@ -115,12 +123,7 @@ class Writer:
             self._lane = await Lane.open(self._settings)
         try:
             return await self._lane.flush(batches, series)
-        except OutcomeUnknown as unknown:
-            await self._drop_lane()
-            if await outcome_of(self._settings, unknown):
-                return unknown.results
-            raise DatabaseUnavailable("The session was lost.", 1.0) from unknown
-        except (RowsRefused, PartitionMissing):
+        except (OutcomeUnknown, RowsRefused, PartitionMissing):
             raise
         except BaseException:
             # Whatever else ended it, a cancellation included: the session may be in any state.
@@ -195,3 +198,8 @@ class Writer:
         return await self._bad_rows(batch, table, places[:middle]) + await self._bad_rows(
             batch, table, places[middle:]
         )
+
+
+def _by_place(places: list[int], results: list[Result], count: int) -> list[Result | None]:
+    given = dict(zip(places, results, strict=True))
+    return [given.get(place) for place in range(count)]
