@@ -210,7 +210,10 @@ class Lane:
         try:
             await transaction.commit()
         except Exception as error:
-            if is_passing(error) and self._connection.is_closed():
+            # Only an answer of PostgreSQL on a session that lives on says that nothing was stored.
+            answered = isinstance(error, asyncpg.PostgresError)
+            if is_passing(error) and not (answered and not self._connection.is_closed()):
+                self._connection.terminate()
                 raise OutcomeUnknown(self.lane, flush_id, results) from error
             self._raise_known(error)
             raise

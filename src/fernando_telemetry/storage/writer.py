@@ -103,6 +103,8 @@ class Writer:
                 await self._isolate(group, refused, on_refused)
             except PartitionMissing:
                 self._partitions.forget()
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
             except DatabaseUnavailable as error:
                 await self._drop_lane()
                 log.warning("flush_retried", cause=repr(error.__cause__ or error))
