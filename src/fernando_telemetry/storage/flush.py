@@ -192,8 +192,10 @@ class Lane:
         """
         self._number += 1
         flush_id = self.lane << LANE_SHIFT | self._number
-        transaction = self._connection.transaction()
+        transaction: Any = None
         try:
+            # Refused at once where the idle session was lost since the last flush.
+            transaction = self._connection.transaction()
             await transaction.start()
             ingested_at: datetime = await self._connection.fetchval(sql.clock)
             results = await self._mark(batches, flush_id, ingested_at)
@@ -204,7 +206,7 @@ class Lane:
             ]
             await self._copy(fresh, series, flush_id, ingested_at)
         except BaseException as error:
-            await self._give_up(transaction)
+            await self._give_up(transaction, error)
             self._raise_known(error)
             raise
         try:
@@ -226,13 +228,14 @@ class Lane:
             DatabaseUnavailable: The session was lost.
             PartitionMissing: A row's partition is gone.
         """
-        transaction = self._connection.transaction()
+        transaction: Any = None
         try:
+            transaction = self._connection.transaction()
             await transaction.start()
             now: datetime = await self._connection.fetchval(sql.clock)
             await self._copy([batch], series, self.lane << LANE_SHIFT, now)
         except Exception as error:
-            await self._give_up(transaction)
+            await self._give_up(transaction, error)
             try:
                 self._raise_known(error)
             except RowsRefused:
@@ -241,8 +244,13 @@ class Lane:
         await transaction.rollback()
         return True
 
-    async def _give_up(self, transaction: Any) -> None:
+    async def _give_up(self, transaction: Any, error: BaseException) -> None:
         if self._connection.is_closed():
+            return
+        # Only a session that answered can be asked to roll back. One that ran into a time-out,
+        # or whose flush was cancelled, may not answer that either: dropping it rolls back too.
+        if not isinstance(error, asyncpg.PostgresError | ValueError | TypeError | OverflowError):
+            self._connection.terminate()
             return
         try:
             await transaction.rollback()
