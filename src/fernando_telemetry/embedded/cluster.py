@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -165,7 +166,12 @@ class EmbeddedPostgres:
             self._supervisor = None
         if self._directory is not None and self._lock is not None:
             remove_server_file(self._directory.root)
-        await self._end_postmaster()
+        if self._postmaster is not None and self._directory is not None:
+            await self._end_postmaster()
+            # The process that writes PostgreSQL's log ends a moment after the postmaster.
+            with contextlib.suppress(StartupError):
+                timeout_seconds = self._settings.pg_stop_timeout_seconds
+                await clear_leftovers(self._directory.pgdata, timeout_seconds)
         self._end_watchdog()
         if self._run_directory is not None:
             remove_run_directory(self._run_directory)
