@@ -1,0 +1,137 @@
+"""The kinds of records that `query` lists: where they come from and what their tables show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Final
+
+from fernando_telemetry.cli.tables import ColumnSpec
+
+
+@dataclass(frozen=True, slots=True)
+class ListKind:
+    """A kind of record that can be listed.
+
+    Args:
+        noun: For sentences, singular; the plural has an s.
+        service: Its service in the contract, without the word Service.
+        method: The method that lists it.
+        time_field: What the time range and the order are about.
+        records_field: The list in a page.
+        last: Length of the time range where none is asked for.
+        columns: In the order of display.
+    """
+
+    noun: str
+    service: str
+    method: str
+    time_field: str
+    records_field: str
+    last: str
+    columns: tuple[ColumnSpec, ...]
+
+
+EVENTS: Final = ListKind(
+    "event",
+    "Event",
+    "ListEvents",
+    "event_timestamp",
+    "events",
+    "5m",
+    (
+        ColumnSpec("event_timestamp", 1),
+        ColumnSpec("event_type", 2),
+        ColumnSpec("event_name", 3, 12),
+        ColumnSpec("duration_ms", 6),
+        ColumnSpec("user_id", 4, 8),
+        ColumnSpec("license_id", 8, 10),
+        ColumnSpec("event_category", 9, 14),
+        ColumnSpec("source", 7, 6),
+        ColumnSpec("source_ip", 12),
+        ColumnSpec("session_id", 11, 12),
+        ColumnSpec("trace_id", 13),
+        ColumnSpec("tags", 10, 8),
+        ColumnSpec("event_data", 5, 12),
+    ),
+)
+METRICS: Final = ListKind(
+    "sample",
+    "Metric",
+    "ListSystemMetrics",
+    "metric_timestamp",
+    "system_metrics",
+    "5m",
+    (
+        ColumnSpec("metric_timestamp", 1),
+        ColumnSpec("metric_name", 2, 16),
+        ColumnSpec("metric_value", 3),
+        ColumnSpec("metric_unit", 4, 11),
+        ColumnSpec("percentile_50", 9),
+        ColumnSpec("percentile_90", 11),
+        ColumnSpec("percentile_95", 8),
+        ColumnSpec("percentile_99", 10),
+        ColumnSpec("distribution", 7, 16),
+        ColumnSpec("service_name", 6, 12),
+        ColumnSpec("host_name", 12, 9),
+        ColumnSpec("instance_id", 14, 11),
+        ColumnSpec("license_id", 13, 10),
+        ColumnSpec("metric_type", 15),
+        ColumnSpec("labels", 5, 12),
+    ),
+)
+BUSINESS: Final = ListKind(
+    "KPI",
+    "Metric",
+    "ListBusinessMetrics",
+    "period_start",
+    "business_metrics",
+    "24h",
+    (
+        ColumnSpec("period_start", 1),
+        ColumnSpec("period_end", 7),
+        ColumnSpec("period_type", 5),
+        ColumnSpec("metric_name", 2, 16),
+        ColumnSpec("metric_value", 3),
+        ColumnSpec("currency", 4),
+        ColumnSpec("metric_unit", 6, 11),
+        ColumnSpec("superseded", 3),
+        ColumnSpec("metric_category", 9, 10),
+        ColumnSpec("license_id", 10, 10),
+        ColumnSpec("customer_id", 11, 11),
+        ColumnSpec("user_id", 12, 8),
+        ColumnSpec("calculation_method", 13),
+        ColumnSpec("time_zone", 14),
+        ColumnSpec("dimensions", 8, 12),
+    ),
+)
+_SPAN_COLUMNS: Final = (
+    ColumnSpec("start_time", 1),
+    ColumnSpec("service_name", 2, 12),
+    ColumnSpec("operation_name", 3, 14),
+    ColumnSpec("duration_ms", 4),
+    ColumnSpec("status", 5),
+    ColumnSpec("http_status_code", 9),
+    ColumnSpec("kind", 8),
+    ColumnSpec("user_id", 12, 8),
+    ColumnSpec("host_name", 13, 9),
+    ColumnSpec("trace_id", 6),
+    ColumnSpec("span_id", 10),
+    ColumnSpec("parent_span_id", 11),
+    ColumnSpec("error_message", 7, 16),
+    ColumnSpec("tags", 14, 12),
+)
+SPANS: Final = ListKind("span", "Trace", "ListSpans", "start_time", "spans", "5m", _SPAN_COLUMNS)
+# One trace: its id is the same in every row, and who called whom is what it is read for.
+TRACE: Final = replace(
+    SPANS,
+    method="GetTrace",
+    columns=tuple(
+        replace(column, rank={"span_id": 5, "parent_span_id": 5, "status": 4}[column.name])
+        if column.name in ("span_id", "parent_span_id", "status")
+        else column
+        for column in _SPAN_COLUMNS
+        if column.name != "trace_id"
+    ),
+)
+
+LIST_KINDS: Final = {"events": EVENTS, "metrics": METRICS, "business": BUSINESS, "spans": SPANS}

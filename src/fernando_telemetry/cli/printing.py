@@ -1,0 +1,104 @@
+"""Prints pages of records: a table on a terminal, aligned text elsewhere, or JSON."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime, tzinfo
+from typing import Any, Final
+
+from google.protobuf.message import Message
+
+from fernando_telemetry.cli.kinds import ListKind
+from fernando_telemetry.cli.record_json import json_line
+from fernando_telemetry.cli.tables import Cells, Style, columns_of, fit, plain_lines
+
+# Words that a reader looks for.
+_ALARMING: Final = frozenset({"error", "error_event"})
+
+
+class Printer:
+    """Prints pages of one kind of record, and counts rows.
+
+    Args:
+        kind: The kind.
+        as_json: One JSON object a record, else a table or aligned text.
+        local: Times of this machine's zone, else of UTC.
+    """
+
+    def __init__(self, kind: ListKind, *, as_json: bool, local: bool) -> None:
+        self._kind = kind
+        self._json = as_json
+        self._count = 0
+        self._ended = True
+        self._hidden: dict[str, None] = {}
+        self._header: list[str] | None = None
+        self._terminal = sys.stdout.isatty()
+        self.zone: tzinfo = (datetime.now().astimezone().tzinfo or UTC) if local else UTC
+
+    def print_page(self, records: Sequence[Message], *, is_last: bool) -> None:
+        """Print the next rows.
+
+        Args:
+            records: They may be none.
+            is_last: There are no more in the server.
+        """
+        self._count += len(records)
+        self._ended = is_last
+        if self._json:
+            for record in records:
+                print(json_line(record))
+        elif records and self._terminal:
+            self._print_table(records)
+        elif records:
+            self._print_plain(records)
+
+    def print_end(self, about: str) -> None:
+        """Say on standard error how many rows there were and whether there are more."""
+        sys.stdout.flush()
+        more = "" if self._ended else "; there are more: raise --limit or give --all"
+        plural = "" if self._count == 1 else "s"
+        hidden = f"; no room for {', '.join(self._hidden)}" if self._hidden else ""
+        print(
+            f"{self._count} {self._kind.noun}{plural}{about}{hidden}{more}.",
+            file=sys.stderr,
+        )
+
+    def _print_plain(self, records: Sequence[Message]) -> None:
+        columns = columns_of(records, self._kind.columns, Style(self.zone))
+        names = [column.spec.name for column in columns]
+        for line in plain_lines(columns, header=names != self._header):
+            print(line)
+        self._header = names
+
+    def _print_table(self, records: Sequence[Message]) -> None:
+        from rich.console import Console
+
+        console = Console(highlight=False, emoji=False, markup=False)
+        style = Style(self.zone, today=datetime.now(UTC))
+        columns = columns_of(records, self._kind.columns, style)
+        fitted = fit(columns, console.width)
+        shown = {column.spec.name for column, _ in fitted}
+        self._hidden.update(
+            dict.fromkeys(one.spec.name for one in columns if one.spec.name not in shown)
+        )
+        console.print(_table(fitted))
+
+
+def _table(fitted: Sequence[tuple[Cells, int]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for column, width in fitted:
+        table.add_column(
+            Text(column.spec.name),
+            width=width,
+            no_wrap=True,
+            overflow="ellipsis",
+            justify="right" if column.to_the_right else "left",
+        )
+    for row in zip(*(column.texts for column, _ in fitted), strict=True):
+        table.add_row(*(Text(text, style="red" if text in _ALARMING else "") for text in row))
+    return table
