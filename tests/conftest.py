@@ -6,7 +6,9 @@ Nothing here meets a `serve` that runs beside: own data directory, port 0, no ag
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterator
+import os
+import shutil
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +26,24 @@ from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool, SessionSettings
 
+MEMORY_FOLDER = Path("/dev/shm")
+MEMORY_FOLDER_BYTES = 4 * 1024**3
+
+
+def pytest_configure() -> None:
+    """Keep temporary folders in memory where there is plenty: many hold a PostgreSQL of their own.
+
+    What is tested does not change (kills are of processes, not of the machine), only the disk's
+    time is spared.
+    """
+    try:
+        free = shutil.disk_usage(MEMORY_FOLDER).free
+    except OSError:
+        return
+    if free >= MEMORY_FOLDER_BYTES:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY_FOLDER))
+
+
 _names = (f"test_{number}" for number in itertools.count())
 
 
@@ -35,8 +55,6 @@ def share(request: pytest.FixtureRequest, marker: str, small: int, whole: int) -
 @pytest.fixture(autouse=True)
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep settings of the developer's shell out of every test."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("FERNANDO_"):
             monkeypatch.delenv(name)
@@ -88,9 +106,7 @@ async def database(postgres: EmbeddedPostgres, template_database: str) -> AsyncI
 @pytest.fixture
 def settings(database: str, tmp_path: Path) -> Settings:
     """Settings of a server on the test's database."""
-    return Settings(
-        dsn=database, data_dir=tmp_path, port=0, agent=False, health_interval_seconds=0
-    )
+    return Settings(dsn=database, data_dir=tmp_path, port=0, agent=False, health_interval_seconds=0)
 
 
 @pytest.fixture
@@ -122,9 +138,9 @@ def serving() -> Callable[[Settings], AbstractAsyncContextManager[Application]]:
 
 
 @pytest.fixture
-def shared_data() -> Iterator[Path]:
+def shared_data() -> Path:
     """The recorded real input beside the project; skips where it is absent."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("needs ../shared/data, which is not part of the project")
-    yield folder
+    return folder
