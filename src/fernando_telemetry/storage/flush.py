@@ -459,8 +459,9 @@ def _repeat(row: Any) -> Repeat:
 async def outcome_of(settings: SessionSettings, unknown: OutcomeUnknown) -> bool:
     """Tell whether a flush of a lost session was committed.
 
-    The lane's lock is free only when its session is gone, last transaction included; then the
-    `flushes` row decides, also for batches that have no mark.
+    The `flushes` row decides, also for batches that have no mark. Where it shows, that is all;
+    where it does not, only the lane's lock tells that it never will: it is free when the session
+    is gone, last transaction included.
 
     Raises:
         DatabaseUnavailable: The database does not answer, or the session still lives.
@@ -468,6 +469,8 @@ async def outcome_of(settings: SessionSettings, unknown: OutcomeUnknown) -> bool
     connection = await connect(settings)
     try:
         with translated():
+            if await connection.fetchval(sql.flush_exists, unknown.flush_id):
+                return True
             async with connection.transaction():
                 await connection.execute(sql.await_lane_end, unknown.lane)
             return bool(await connection.fetchval(sql.flush_exists, unknown.flush_id))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -84,18 +84,21 @@ async def connect(settings: SessionSettings) -> Connection:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
+def translated(*, query: bool = False) -> Iterator[None]:
     """Turn the driver's errors into the domain's.
 
+    Args:
+        query: A statement time-out means a too expensive query, not a database in trouble.
+
     Raises:
-        QueryTooExpensive: The statement's time-out struck.
+        QueryTooExpensive: The time-out of a query's statement struck.
         DatabaseUnavailable: Any other trouble that may pass.
     """
     try:
         yield
-    except asyncpg.QueryCanceledError as error:
-        raise QueryTooExpensive("The query ran past its time-out.") from error
     except Exception as error:
+        if query and isinstance(error, asyncpg.QueryCanceledError):
+            raise QueryTooExpensive("The query ran past its time-out.") from error
         if is_passing(error):
             raise DatabaseUnavailable(
                 "The database does not answer.", retry_after_seconds=1.0
@@ -132,13 +135,33 @@ class SessionPool:
             return self._pool
 
     @asynccontextmanager
-    async def _transaction(self, **options: Any) -> AsyncIterator[Connection]:
-        with translated():
-            pool = await self._opened()
-            async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
-                connection: Any = lent
-                async with connection.transaction(**options):
-                    yield connection
+    async def _transaction(self, *, ask_to_stop: bool, **options: Any) -> AsyncIterator[Connection]:
+        """Lend a session inside a transaction.
+
+        Args:
+            ask_to_stop: A cancelled statement is ended in PostgreSQL too, which waits for its
+                answer; otherwise the session is dropped at once.
+            options: Of the transaction.
+        """
+        pool = await self._opened()
+        async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
+            connection: Any = lent
+            transaction = connection.transaction(**options)
+            try:
+                await transaction.start()
+                yield connection
+            except (asyncio.CancelledError, TimeoutError) as error:
+                # A database that hangs would not answer the rollback either.
+                if isinstance(error, TimeoutError) or not ask_to_stop:
+                    connection.terminate()
+                else:
+                    await transaction.rollback()
+                raise
+            except BaseException:
+                if not connection.is_closed():
+                    await transaction.rollback()
+                raise
+            await transaction.commit()
 
     async def close(self) -> None:
         """Close all sessions; running statements are cancelled."""
@@ -150,23 +173,31 @@ class SessionPool:
 class ReaderPool(SessionPool):
     """Sessions for queries, on the read DSN."""
 
-    def snapshot(self) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[Connection]:
         """Lend a session inside one read-only repeatable-read transaction.
 
         Raises:
             DatabaseUnavailable: No session within the connect time-out, or it was lost.
             QueryTooExpensive: A statement ran past the session's time-out.
         """
-        return self._transaction(isolation="repeatable_read", readonly=True)
+        with translated(query=True):
+            async with self._transaction(
+                ask_to_stop=True, isolation="repeatable_read", readonly=True
+            ) as connection:
+                yield connection
 
 
 class ControlPool(SessionPool):
     """Sessions on the control DSN: lanes, series, partitions, advisory locks, NOTIFY."""
 
-    def transaction(self) -> AbstractAsyncContextManager[Connection]:
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
         """Lend a session inside one read-committed transaction.
 
         Raises:
             DatabaseUnavailable: No session within the connect time-out, or it was lost.
         """
-        return self._transaction()
+        with translated():
+            async with self._transaction(ask_to_stop=False) as connection:
+                yield connection
