@@ -1,0 +1,170 @@
+"""ListSpans and GetTrace."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from fernando.telemetry.v1 import (
+    GetTraceRequest,
+    ListSpansRequest,
+    Span,
+    SpanEvent,
+    SpanKind,
+    SpanLink,
+    SpanStatus,
+    TimeRange,
+    TraceSpan,
+)
+from fernando_telemetry.domain.errors import (
+    InvalidField,
+    InvalidPageToken,
+    InvalidTimeRange,
+    NotFound,
+)
+from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS, ColumnType
+from fernando_telemetry.transport.trace_servicer import TraceService
+from tests.integration.queries.rows import copy, day, range_of, span, walk
+
+SECOND = timedelta(seconds=1)
+OPTIONAL: dict[str, Any] = dict.fromkeys(
+    ("parent_span_id", "operation_name", "duration_ms", "status"), None
+)
+
+
+async def test_a_full_span_comes_back(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    moment = today + timedelta(microseconds=5)
+    row = span(
+        10,
+        11,
+        today,
+        0,
+        parent_span_id="0" * 15 + "9",
+        operation_name="GET /",
+        kind="server",
+        duration_ms=1.25,
+        status="error",
+        error_message="boom",
+        http_method="GET",
+        http_url="https://example.org/",
+        http_status_code=0,
+        user_id="u1",
+        license_id="l1",
+        session_id="s1",
+        host_name="h1",
+        instance_id="i1",
+        service_version="1",
+        trace_state="a=b",
+        tags='{"k": "v"}',
+        events=json.dumps(
+            [
+                {"name": "started", "time": moment.isoformat(), "attributes": {"x": "y"}},
+                {"name": "untimed"},
+            ]
+        ),
+        links=json.dumps([{"trace_id": "0" * 31 + "c", "span_id": "0" * 15 + "d"}]),
+    )
+    await copy(connection, "traces", [row])
+    (found,) = (await traces.ListSpans(ListSpansRequest(time_range=day(today)), None)).spans
+    expected = Span(
+        trace_id="0" * 31 + "a",
+        span_id="0" * 15 + "b",
+        service_name="shop",
+        kind=SpanKind.SPAN_KIND_SERVER,
+        status=SpanStatus.SPAN_STATUS_ERROR,
+        http_status_code=0,
+        tags={"k": "v"},
+        events=[SpanEvent(name="started", attributes={"x": "y"}), SpanEvent(name="untimed")],
+        links=[SpanLink(trace_id="0" * 31 + "c", span_id="0" * 15 + "d")],
+        **{
+            column.name: row[column.name]
+            for column in SPAN_COLUMNS.values()
+            if column.type is ColumnType.TEXT and column.name != "service_name"
+        },
+        parent_span_id="0" * 15 + "9",
+        duration_ms=1.25,
+    )
+    expected.start_time.FromDatetime(today)
+    expected.ingested_at.FromDatetime(today)
+    expected.events[0].time.FromDatetime(moment)
+    assert found == expected
+
+
+async def test_spans_that_share_an_id_are_all_given(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    rows = [span(1, 1, today, ordinal, service_name=f"s{ordinal}") for ordinal in range(5)]
+    rows += [span(1, 1, today, 0, service_name="later flush", flush_id=2 << 40)]
+    await copy(connection, "traces", rows)
+    for order_by in ("", "start_time"):
+        request = ListSpansRequest(time_range=day(today), page_size=2, order_by=order_by)
+        found = await walk(traces.ListSpans, request, "spans")
+        assert len(found) == 6
+        assert {one.service_name for one in found} == {row["service_name"] for row in rows}
+
+
+@pytest.fixture
+async def trace(connection: Any, today: datetime) -> None:
+    rows = [
+        # An orphan begins first; the root is the earliest span without a parent.
+        span(26, 5, today, 0, parent_span_id="f" * 16, service_name="queue"),
+        span(26, 1, today + SECOND, 1, operation_name="checkout", duration_ms=2_500.25),
+        span(26, 2, today + SECOND, 2, parent_span_id="0" * 15 + "1", status="error"),
+        span(26, 9, today + 2 * SECOND, 3, operation_name="second root"),
+        span(27, 1, today, 4),
+    ]
+    await copy(connection, "traces", [OPTIONAL | row for row in rows])
+
+
+@pytest.mark.usefixtures("trace")
+@pytest.mark.parametrize("given_id", ["0" * 30 + "1a", "0" * 30 + "1A", "000000000000001A"])
+@pytest.mark.parametrize("hinted", [False, True])
+async def test_get_trace(
+    traces: TraceService, today: datetime, given_id: str, hinted: bool
+) -> None:
+    request = GetTraceRequest(
+        trace_id=given_id, page_size=3, time_range=day(today) if hinted else None
+    )
+    first = await traces.GetTrace(request, None)
+    summary = first.summary
+    assert summary.trace_id == "0" * 30 + "1a"
+    assert (summary.span_count, summary.error_count) == (4, 1)
+    assert (summary.root_service_name, summary.root_operation_name) == ("shop", "checkout")
+    assert summary.start_time.ToMicroseconds() == int(today.timestamp()) * 10**6
+    assert summary.duration_ms == 3_500.25
+    assert dict(summary.spans_by_service) == {"queue": 1, "shop": 3}
+    request.page_token = first.next_page_token
+    second = await traces.GetTrace(request, None)
+    assert second.summary == summary
+    assert second.next_page_token == ""
+    spans: list[TraceSpan] = [*first.spans, *second.spans]
+    assert [int(one.span.span_id, 16) for one in spans] == [5, 1, 2, 9]
+
+
+@pytest.mark.usefixtures("trace")
+async def test_get_trace_refusals(traces: TraceService, today: datetime) -> None:
+    request = GetTraceRequest(trace_id="0" * 30 + "1a", page_size=1)
+    token = (await traces.GetTrace(request, None)).next_page_token
+    for other in (
+        GetTraceRequest(trace_id="0" * 30 + "1b", page_token=token),
+        GetTraceRequest(trace_id="0" * 30 + "1a", time_range=day(today), page_token=token),
+    ):
+        with pytest.raises(InvalidPageToken):
+            await traces.GetTrace(other, None)
+    with pytest.raises(NotFound):
+        await traces.GetTrace(GetTraceRequest(trace_id="0" * 31 + "1"), None)
+    outside = range_of(today + 3 * SECOND, today + 4 * SECOND)
+    with pytest.raises(NotFound):
+        await traces.GetTrace(GetTraceRequest(trace_id="0" * 30 + "1a", time_range=outside), None)
+    for bad in ("", "1a", "x" * 32, "0" * 32, "'" * 16, "0" * 33, "1a" * 8 + "\0"):
+        with pytest.raises(InvalidField) as caught:
+            await traces.GetTrace(GetTraceRequest(trace_id=bad), None)
+        assert caught.value.field == "trace_id"
+    half = TimeRange(start_time=day(today).start_time)
+    with pytest.raises(InvalidTimeRange):
+        await traces.GetTrace(GetTraceRequest(trace_id="0" * 30 + "1a", time_range=half), None)
