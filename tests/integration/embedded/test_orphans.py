@@ -113,11 +113,17 @@ def _zombies_of_postgres() -> list[int]:
     return found
 
 
+def _is_stopped(pid: int) -> bool:
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return all((thread / "stat").read_text().rpartition(")")[2][1] == "T" for thread in threads)
+
+
 @pytest.mark.usefixtures("subreaper")
 async def test_a_zombie_postmaster_counts_as_dead(data_dir: Path, make_launch: MakeLaunch) -> None:
     async with make_launch().owner() as owner:
         # Stopped, it cannot reap the postmaster before it is killed itself.
         os.kill(owner.pid, signal.SIGSTOP)
+        await until(lambda: _is_stopped(owner.pid))
         os.kill(owner.postmaster, signal.SIGKILL)
         await owner.kill()
     await until(lambda: owner.postmaster in _zombies_of_postgres())
