@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -86,6 +87,10 @@ def test_own_agent_and_health_metrics_arrive(tmp_path: Path) -> None:
     data = str(tmp_path / "data")
     services = {"host", "fernando_telemetry"}
     with _Quick(data) as serving:
+        assert "this host, every 0.2 s" in "\n".join(serving.banner)
+        with _Quick(str(tmp_path / "second")) as second:
+            assert "not started" in "\n".join(second.banner)
+            assert second.stop() == 0
         deadline = time.monotonic() + 30
         seen: set[str] = set()
         while not services <= seen:
@@ -106,7 +111,11 @@ class _Quick:
 
     def __init__(self, data: str) -> None:
         self._settings = Path(data).parent / "quick.toml"
-        self._settings.write_text("agent_interval_seconds = 0.2\nhealth_interval_seconds = 0.2\n")
+        # A host name of its own: the agent's lock is per host, and a real one may run here.
+        self._settings.write_text(
+            "agent_interval_seconds = 0.2\nhealth_interval_seconds = 0.2\n"
+            f'host_name = "test-{os.getpid()}"\n'
+        )
         program = ["env", f"FERNANDO_CONFIG={self._settings}", sys.executable, "-m"]
         self._serving = serve("--data-dir", data, program=[*program, "fernando_telemetry"])
 

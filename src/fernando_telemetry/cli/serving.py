@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
+
+if TYPE_CHECKING:
+    from fernando_telemetry.app import Application
 
 log = structlog.get_logger(__name__)
 
@@ -45,8 +50,8 @@ async def _serve(settings: Settings) -> int:
             return 0
         starting.result()
         running.push_async_callback(app.stop)
-        _start_agent(running, settings, app.address, stop)
-        print(banner(app, settings), flush=True)
+        agent = await _start_agent(running, settings, app.address, stop)
+        print(banner(app, agent), flush=True)
         failed = asyncio.create_task(app.wait_failed())
         await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
@@ -71,15 +76,17 @@ def _stop_on_signals() -> asyncio.Event:
     return stop
 
 
-def _start_agent(
+async def _start_agent(
     running: AsyncExitStack, settings: Settings, address: str, stop: asyncio.Event
-) -> None:
+) -> str:
+    """Start the agent as a client of this very server and say in words whether it runs."""
     if not settings.agent:
-        return
-    from fernando_telemetry.agent import run_agent
+        return "off"
+    from fernando_telemetry.agent import AgentOutcome, run_agent
 
-    inside = settings.model_copy(update={"agent_target": address})
-    task = asyncio.create_task(run_agent(inside, stop), name="agent")
+    task = asyncio.create_task(
+        run_agent(settings, stop, target=address, owner=f"serve on {address}"), name="agent"
+    )
 
     async def end() -> None:
         # It is a client of this server: it goes first.
@@ -88,12 +95,17 @@ def _start_agent(
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
-    def noticed(done: asyncio.Task[None]) -> None:
+    def noticed(done: asyncio.Task[AgentOutcome]) -> None:
         if not done.cancelled() and done.exception() is not None:
             log.error("agent_ended", exc_info=done.exception())
 
     task.add_done_callback(noticed)
     running.push_async_callback(end)
+    # Its first step takes the host's lock, or finds it taken.
+    await asyncio.sleep(0)
+    if task.done() and not task.cancelled() and task.exception() is None:
+        return f"not started: {task.result().detail}"
+    return f"this host, every {settings.agent_interval_seconds:g} s"
 
 
 def run_agent_alone(settings: Settings) -> int:
@@ -117,11 +129,8 @@ def program_path() -> str:
     return shlex.quote(str(script.resolve()))
 
 
-def banner(app: object, settings: Settings) -> str:
+def banner(app: Application, agent: str) -> str:
     """Say where everything is, with commands that work as printed from another terminal."""
-    from fernando_telemetry.app import Application
-
-    assert isinstance(app, Application)
     program = program_path()
     target = f" --target {app.address}"
     where = (
@@ -129,20 +138,13 @@ def banner(app: object, settings: Settings) -> str:
         if app.embedded is not None
         else "data      the PostgreSQL that FERNANDO_DSN names"
     )
-    collector = (
-        f"agent     this host, every {settings.agent_interval_seconds:g} s"
-        if settings.agent
-        else "agent     off"
-    )
-    import os
-
     return "\n".join(
         (
             "",
             "Fernando Telemetry is SERVING.",
             f"  gRPC      {app.address}",
             f"  {where}",
-            f"  {collector}",
+            f"  agent     {agent}",
             "",
             "From another terminal:",
             f"  query     {program} query metrics --last 5m{target}",
