@@ -109,16 +109,23 @@ async def _start_agent(
 
 
 def run_agent_alone(settings: Settings) -> int:
-    """Run the agent without a server, until a signal."""
+    """Run the agent without a server, until a signal.
+
+    Returns:
+        0 after a signal, 1 where it may not run (another one does) or the server refuses it.
+    """
     configure_logs(settings.log_level, settings.log_format)
 
-    async def run() -> None:
+    async def run() -> int:
         from fernando_telemetry.agent import run_agent
 
-        await run_agent(settings, _stop_on_signals())
+        outcome = await run_agent(settings, _stop_on_signals())
+        if outcome.reason == "stopped":
+            return 0
+        print(f"fernando-telemetry: the agent has ended: {outcome.detail}", file=sys.stderr)
+        return 1
 
-    asyncio.run(run())
-    return 0
+    return asyncio.run(run())
 
 
 def program_path() -> str:
