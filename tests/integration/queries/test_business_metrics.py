@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -148,7 +149,9 @@ async def test_the_range_is_on_period_start(
     ]
     # Tomorrow may be in the next month, whose partition is made on demand.
     control = ControlPool(session_settings(database), 1)
-    needed = {"business_metric_versions": [row["period_end"] for row in rows]}
+    needed: dict[str, Iterable[datetime]] = {
+        "business_metric_versions": [row["period_end"] for row in rows]
+    }
     await Partitions(control, raw_tables()).ensure(needed)
     await control.close()
     await copy(connection, "business_metric_versions", rows)
