@@ -16,6 +16,8 @@ from fernando_telemetry.domain.limits import PAYLOAD_DEPTH
 
 NUMERIC_DIGITS_BEFORE: Final = 131_072
 NUMERIC_DIGITS_BEHIND: Final = 16_383
+# Only a zero can have a greater one and still be a number; nobody writes that.
+EXPONENT_DIGITS: Final = 9
 
 _NUMBER = re.compile(r"-?(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d+))?")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -37,9 +39,11 @@ def _number(text: str) -> None:
     if found is None:
         raise InvalidJson(f"{text[:40]} is not a number")
     whole, fraction, power = found[1], found[2] or "", found[3] or "0"
-    if len(power) > 9:
+    # An exponent may have any number of zeros in front; its digits are counted without them.
+    magnitude = power.lstrip("+-").lstrip("0")
+    if len(magnitude) > EXPONENT_DIGITS:
         raise InvalidJson("a number is beyond numeric's range")
-    exponent = int(power)
+    exponent = int(magnitude or "0") * (-1 if power.startswith("-") else 1)
     if len(fraction) - exponent > NUMERIC_DIGITS_BEHIND:
         raise InvalidJson("a number has more than 16,383 digits behind the point")
     digits = (whole + fraction).lstrip("0")
@@ -52,11 +56,23 @@ def _constant(text: str) -> None:
     raise InvalidJson(f"{text} is not JSON")
 
 
-_DECODER = json.JSONDecoder(parse_float=_number, parse_int=_number, parse_constant=_constant)
+class _Members(list[tuple[str, Any]]):
+    """An object with all its members: a dict would hide what a repeated key had before."""
+
+
+_DECODER = json.JSONDecoder(
+    parse_float=_number,
+    parse_int=_number,
+    parse_constant=_constant,
+    object_pairs_hook=_Members,
+)
 
 
 def _check_strings(value: Any) -> None:
-    """Refuse U+0000 and lone surrogates in keys and strings, which only escapes can bring."""
+    """Refuse U+0000 and lone surrogates in keys and strings, which only escapes can bring.
+
+    jsonb looks at every string, also at those that a later equal key replaces.
+    """
     pending = [value]
     while pending:
         item = pending.pop()
@@ -65,10 +81,7 @@ def _check_strings(value: Any) -> None:
                 raise InvalidJson("\\u0000 cannot be stored")
             if _SURROGATE.search(item):
                 raise InvalidJson("a \\u escape is half of a surrogate pair")
-        elif isinstance(item, dict):
-            pending.extend(item)
-            pending.extend(item.values())
-        elif isinstance(item, list):
+        elif isinstance(item, list | tuple):
             pending.extend(item)
 
 
@@ -114,7 +127,7 @@ def check_object(text: str) -> None:
         raise InvalidJson(f"{error.msg} at character {error.pos}") from None
     except RecursionError:
         raise TooDeep(f"nests deeper than {PAYLOAD_DEPTH} levels") from None
-    if not isinstance(value, dict):
+    if not isinstance(value, _Members):
         raise InvalidJson("the top level is not an object")
     if "\\u" in text:
         _check_strings(value)

@@ -183,7 +183,7 @@ def _split(data: bytes) -> _Lists:
 def _split_one_by_one(data: bytes) -> _Lists:
     try:
         raw = wire.RawRecords.FromString(data)
-        columns = wire.RawColumns.FromString(raw.metric_columns)
+        columns = wire.RawColumns.FromString(wire.joined(raw.metric_columns))
     except DecodeError:
         raise Refusal("undecodable", "not a TelemetryRecords message") from None
     total = len(raw.events) + len(raw.system_metrics) + len(raw.business_metrics)
@@ -194,17 +194,17 @@ def _split_one_by_one(data: bytes) -> _Lists:
         list(_parsed(SystemMetric, raw.system_metrics)),
         list(_parsed(BusinessMetric, raw.business_metrics)),
         list(_parsed(Span, raw.spans)),
-        list(_parsed(MetricSeries, columns.series, "metric_columns.series.")),
+        list(_parsed(MetricSeries, columns.series, "metric_columns.series[{}].")),
         zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
     )
 
 
 def _parsed(kind: type[Any], records: Iterable[bytes], prefix: str = "") -> Iterator[Any]:
-    for data in records:
+    for place, data in enumerate(records):
         try:
             yield kind.FromString(data)
         except DecodeError:
             path = wire.invalid_utf8_path(kind.__name__, data)
             if path is None:
                 raise Refusal("undecodable", f"a {kind.__name__} does not parse") from None
-            yield Rejection("invalid_utf8", prefix + path, "text must be UTF-8")
+            yield Rejection("invalid_utf8", prefix.format(place) + path, "text must be UTF-8")

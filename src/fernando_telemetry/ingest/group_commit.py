@@ -288,6 +288,10 @@ class CheckedPending:
         flush_batch.tally = tally
         if refused is not None:
             flush_batch.refusal = BATCH_REFUSALS.index(refused.reason) + 1
+            if isinstance(flush_batch.key, RequestKey):
+                # A number is used up by a refusal, a request_id is not: mended records under it
+                # would be answered as a repeat and lost.
+                flush_batch.key = None
 
     def outcome(self, result: Result) -> Outcome:
         """Join the flush's answer with the checks'."""

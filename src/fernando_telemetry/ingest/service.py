@@ -112,12 +112,12 @@ class IngestService:
         self._refuse_when_draining()
         try:
             raw = wire.RawUnaryRequest.FromString(request)
-            defaults = checked_defaults(DefaultsMessage.FromString(raw.defaults))
+            defaults = checked_defaults(DefaultsMessage.FromString(wire.joined(raw.defaults)))
         except DecodeError:
             raise Undecodable("the request does not parse as IngestTelemetryRequest") from None
         key = _request_key(raw.request_id, defaults)
         shard = key.shard if key else secrets.randbelow(SHARDS)
-        return await self.submit(raw.records, defaults, key, shard)
+        return await self.submit(wire.joined(raw.records), defaults, key, shard)
 
     async def submit(
         self, records: bytes, defaults: RecordDefaults, key: RequestKey | None, shard: int

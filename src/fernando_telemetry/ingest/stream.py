@@ -296,7 +296,7 @@ def _read_batch(message: bytes) -> _Batch:
         raise HelloRequired("a stream has one hello, as its first message")
     if arm is None:
         raise Undecodable("a message is neither hello nor batch")
-    return _Batch(content.sequence, content.records)  # type: ignore[attr-defined]
+    return _Batch(content.sequence, wire.joined(content.records))  # type: ignore[attr-defined]
 
 
 def _producer(hello: StreamHello, defaults: RecordDefaults) -> ProducerKey:

@@ -9,12 +9,14 @@ A twin is wire-identical to its message and declares some fields as `bytes`:
 - The lenient twins of the records (every string a bytes field) tell invalid UTF-8, which costs
   one record, from broken structure, which refuses the batch.
 
-Where a field that is not repeated comes twice, the last one wins, of both arms of a oneof too.
+Where a number or text comes twice, the last one wins, of the arms of a oneof too. A message that
+comes twice is the two merged, which on the wire is their bytes one behind the other: such fields
+are repeated here, and `joined` gives the message's bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -30,18 +32,18 @@ _TWIN_PACKAGE: Final = "fernando_telemetry.wire"
 # (name, number, type, repeated) of the fields that a splitting twin declares.
 _BYTES, _UINT64, _UINT32 = FieldProto.TYPE_BYTES, FieldProto.TYPE_UINT64, FieldProto.TYPE_UINT32
 _SPLITTERS: Final[dict[str, tuple[tuple[str, int, Any, bool], ...]]] = {
-    "RawBatch": (("sequence", 1, _UINT64, False), ("records", 2, _BYTES, False)),
+    "RawBatch": (("sequence", 1, _UINT64, False), ("records", 2, _BYTES, True)),
     "RawUnaryRequest": (
         ("request_id", 1, _BYTES, False),
-        ("defaults", 2, _BYTES, False),
-        ("records", 3, _BYTES, False),
+        ("defaults", 2, _BYTES, True),
+        ("records", 3, _BYTES, True),
     ),
     "RawRecords": (
         ("events", 1, _BYTES, True),
         ("system_metrics", 2, _BYTES, True),
         ("business_metrics", 3, _BYTES, True),
         ("spans", 4, _BYTES, True),
-        ("metric_columns", 5, _BYTES, False),
+        ("metric_columns", 5, _BYTES, True),
         ("record_count", 15, _UINT32, False),
     ),
     "RawColumns": (
@@ -124,6 +126,11 @@ _LENIENT: Final = {
     name: _twin(name)
     for name in ("Event", "SystemMetric", "BusinessMetric", "Span", "MetricSeries")
 }
+
+
+def joined(parts: Sequence[bytes]) -> bytes:
+    """Give the bytes of a message from its parts; one part, the rule, is not copied again."""
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _bad_text(message: Message, path: str) -> Iterator[str]:

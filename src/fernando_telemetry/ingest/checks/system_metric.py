@@ -78,6 +78,8 @@ def distribution_columns(given: Distribution) -> Row:
         )
     for name in ("sum", "min", "max"):
         values.finite(getattr(given, name), f"distribution.{name}")
+    if given.min > given.max:
+        raise Rejection("invalid_distribution", "distribution.min", "must not exceed max")
     return (given.count, given.sum, given.min, given.max, bounds or None, counts or None)
 
 
