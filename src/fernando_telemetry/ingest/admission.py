@@ -22,16 +22,24 @@ class ByteBudget:
         self.used = 0
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    def take_at_once(self, amount: int) -> int | None:
+        """Take room if there is some and nobody waits for it; None: there is not."""
+        amount = min(amount, self.total)
+        if self._waiting or self.used + amount > self.total:
+            return None
+        self.used += amount
+        return amount
+
     async def acquire(self, amount: int) -> int:
         """Wait for room and take it; cancelling the wait takes nothing.
 
         Returns:
             What to give back with `release`.
         """
+        taken = self.take_at_once(amount)
+        if taken is not None:
+            return taken
         amount = min(amount, self.total)
-        if not self._waiting and self.used + amount <= self.total:
-            self.used += amount
-            return amount
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((amount, turn))
         try:

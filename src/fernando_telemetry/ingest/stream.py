@@ -12,6 +12,7 @@ import asyncio
 import re
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -23,10 +24,10 @@ from fernando.telemetry.v1 import StreamHello
 from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.errors import (
     DatabaseUnavailable,
+    Draining,
     HelloRequired,
     InvalidField,
     SequenceGap,
-    TelemetryError,
     Undecodable,
 )
 from fernando_telemetry.ingest import wire
@@ -81,6 +82,9 @@ class _InFlight:
     answer: asyncio.Future[Outcome]
 
 
+_Item = _InFlight | GoAway | Exception | None
+
+
 class IngestStream:
     """One stream, from its hello to its end.
 
@@ -108,19 +112,27 @@ class IngestStream:
         self._grants = grants
         self._now = now
         self._age_seconds = age_seconds
-        self._items: deque[_InFlight | GoAway | TelemetryError | None] = deque()
+        self._items: deque[_Item] = deque()
         self._arrived = asyncio.Event()
         self._window = asyncio.Semaphore(limits.IN_FLIGHT_BATCHES)
         self._accepted = 0
         self._trimmed = 0
         self._leaving = False
+        self._reconnect_after_seconds = 0.0
+        self._greeting: asyncio.Task[_Greeted] | None = None
         self._reader: asyncio.Task[None] | None = None
+        self._trimming: asyncio.Task[None] | None = None
 
     def leave(self, reconnect_after_seconds: float) -> None:
         """Read no more, say so to the client, answer what was accepted, then end."""
-        if self._leaving or self._reader is None:
+        if self._leaving:
             return
         self._leaving = True
+        self._reconnect_after_seconds = reconnect_after_seconds
+        if self._reader is None:
+            if self._greeting is not None:
+                self._greeting.cancel()
+            return
         self._reader.cancel()
         self._put(GoAway(self._accepted, reconnect_after_seconds))
         self._put(None)
@@ -138,35 +150,67 @@ class IngestStream:
             TelemetryError: The stream is over; what was not answered may be sent again.
         """
         granted = self._grants.grant()
-        reader: asyncio.Task[None] | None = None
         try:
-            hello = await _read_hello(messages)
-            defaults = checked_defaults(hello.defaults)
-            producer = _producer(hello, defaults)
-            state = await self._producers.hello(producer, fresh=hello.fresh, now=self._now())
-            yield Welcome(state, granted, limits.IN_FLIGHT_BATCHES, self._age_seconds)
+            self._greeting = asyncio.create_task(self._greet(messages), name="ingest-hello")
+            greeted = await self._greeted(self._greeting)
+            state = greeted.state
             self._accepted = state.last_sequence
-            reader = asyncio.create_task(
-                self._read(messages, producer, state, defaults, granted), name="ingest-reader"
+            yield Welcome(state, granted, limits.IN_FLIGHT_BATCHES, self._age_seconds)
+            if self._leaving:
+                yield GoAway(self._accepted, self._reconnect_after_seconds)
+                return
+            self._reader = asyncio.create_task(
+                self._read(messages, greeted, granted), name="ingest-reader"
             )
-            self._reader = reader
+            age: asyncio.TimerHandle | None = None
             if self._age_seconds:
                 age = asyncio.get_running_loop().call_later(self._age_seconds, self.leave, 0.0)
-                try:
-                    async for message in self._answer(producer):
-                        yield message
-                finally:
-                    age.cancel()
-            else:
-                async for message in self._answer(producer):
+            try:
+                async for message in self._answer(greeted.producer):
                     yield message
+            finally:
+                if age is not None:
+                    age.cancel()
         finally:
             self._grants.give_back(granted)
-            if reader is not None:
-                reader.cancel()
-                await asyncio.gather(reader, return_exceptions=True)
+            await self._end_tasks()
 
-    def _put(self, item: _InFlight | GoAway | TelemetryError | None) -> None:
+    async def _end_tasks(self) -> None:
+        tasks = [
+            task for task in (self._greeting, self._reader, self._trimming) if task is not None
+        ]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _greet(self, messages: AsyncIterator[bytes]) -> _Greeted:
+        hello = await _read_hello(messages)
+        defaults = checked_defaults(hello.defaults)
+        producer = _producer(hello, defaults)
+        async with self._patience():
+            state = await self._producers.hello(producer, fresh=hello.fresh, now=self._now())
+        return _Greeted(producer, state, defaults)
+
+    async def _greeted(self, greeting: asyncio.Task[_Greeted]) -> _Greeted:
+        try:
+            return await greeting
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if self._leaving and task is not None and not task.cancelling():
+                sentence = "The server is shutting down."
+                raise Draining(sentence, self._reconnect_after_seconds) from None
+            raise
+
+    @asynccontextmanager
+    async def _patience(self) -> AsyncIterator[None]:
+        """Wait for the database no longer than batches are held for it."""
+        try:
+            async with asyncio.timeout(self._group_commit.wait_seconds):
+                yield
+        except TimeoutError:
+            raise DatabaseUnavailable("The database does not answer.", 2.0) from None
+
+    def _put(self, item: _Item) -> None:
         self._items.append(item)
         self._arrived.set()
 
@@ -178,7 +222,7 @@ class IngestStream:
             item = self._items.popleft()
             if item is None:
                 return
-            if isinstance(item, TelemetryError):
+            if isinstance(item, Exception):
                 raise item
             if isinstance(item, GoAway):
                 yield item
@@ -186,74 +230,57 @@ class IngestStream:
             outcome = await item.answer
             self._window.release()
             yield Ack(item.sequence, outcome)
-            await self._trim(producer, item.sequence)
+            through = item.sequence - MARKS_KEPT
+            idle = self._trimming is None or self._trimming.done()
+            if idle and through - self._trimmed >= TRIM_EVERY:
+                # Beside the answers, which shall not wait for it.
+                self._trimming = asyncio.create_task(self._trim(producer, through))
 
-    async def _trim(self, producer: ProducerKey, acknowledged: int) -> None:
+    async def _trim(self, producer: ProducerKey, through: int) -> None:
         """Keep the marks of the last 1,024 batches; everything answered here is contiguous."""
-        through = acknowledged - MARKS_KEPT
-        if through - self._trimmed < TRIM_EVERY:
-            return
         try:
             await self._producers.trim(producer, through, self._now())
             self._trimmed = through
         except DatabaseUnavailable:
             log.info("trim_put_off", producer_id=producer.producer_id)
 
-    async def _read(
-        self,
-        messages: AsyncIterator[bytes],
-        producer: ProducerKey,
-        state: ProducerState,
-        defaults: RecordDefaults,
-        granted: int,
-    ) -> None:
+    async def _read(self, messages: AsyncIterator[bytes], greeted: _Greeted, granted: int) -> None:
         try:
             first = True
             async for message in messages:
-                batch = _read_batch(message)
-                await self._check_number(producer, state, batch.sequence, first=first)
+                batch = _read_batch(message, granted)
+                # From here on the bytes are held once, in the batch.
+                del message
+                await self._check_number(greeted, batch.sequence, first=first)
                 first = False
                 await self._window.acquire()
-                await self._submit(producer, batch, defaults, granted, len(message))
-                del message, batch
+                admitted = await self._group_commit.wait_for_room(len(batch.records))
+                self._submit(greeted, batch, admitted)
+                del batch
             self._put(None)
-        except TelemetryError as error:
+        except Exception as error:  # noqa: BLE001 - the answering side raises it
             self._put(error)
 
-    async def _check_number(
-        self, producer: ProducerKey, state: ProducerState, sequence: int, *, first: bool
-    ) -> None:
+    async def _check_number(self, greeted: _Greeted, sequence: int, *, first: bool) -> None:
         expected = self._accepted + 1
         if not 1 <= sequence <= GREATEST_SEQUENCE:
             raise InvalidField("batch.sequence", "must be 1 to 2^63 - 1")
         if not first and sequence != expected:
             raise SequenceGap(expected, sequence)
         if first and sequence > expected:
-            if state.known:
+            if greeted.state.known:
                 raise SequenceGap(expected, sequence)
-            await self._producers.start_at(producer, sequence, self._now())
+            async with self._patience():
+                await self._producers.start_at(greeted.producer, sequence, self._now())
 
-    async def _submit(
-        self,
-        producer: ProducerKey,
-        batch: _Batch,
-        defaults: RecordDefaults,
-        granted: int,
-        message_bytes: int,
-    ) -> None:
-        refused: Refusal | None = None
-        records = batch.records
-        if len(records) > granted:
-            detail = f"{len(records)} bytes where this stream may send {granted}"
-            refused, records = Refusal("too_many_bytes", detail), b""
-            message_bytes = 0
-        admitted = await self._group_commit.wait_for_room(message_bytes)
+    def _submit(self, greeted: _Greeted, batch: _Batch, admitted: int) -> None:
+        producer = greeted.producer
         pending = PendingBatch(
             BatchKey(producer, batch.sequence),
             producer.shard,
-            defaults,
-            records,
-            refused,
+            greeted.defaults,
+            batch.records,
+            batch.refused,
             admitted,
             self._group_commit.wait_seconds,
         )
@@ -263,9 +290,17 @@ class IngestStream:
 
 
 @dataclass(frozen=True, slots=True)
+class _Greeted:
+    producer: ProducerKey
+    state: ProducerState
+    defaults: RecordDefaults
+
+
+@dataclass(frozen=True, slots=True)
 class _Batch:
     sequence: int
     records: bytes
+    refused: Refusal | None
 
 
 def _parse(message: bytes) -> tuple[str | None, object]:
@@ -290,13 +325,18 @@ async def _read_hello(messages: AsyncIterator[bytes]) -> StreamHello:
     raise HelloRequired("the stream ended before its hello")
 
 
-def _read_batch(message: bytes) -> _Batch:
+def _read_batch(message: bytes, granted: int) -> _Batch:
     arm, content = _parse(message)
     if arm == "hello":
         raise HelloRequired("a stream has one hello, as its first message")
     if arm is None:
         raise Undecodable("a message is neither hello nor batch")
-    return _Batch(content.sequence, wire.joined(content.records))  # type: ignore[attr-defined]
+    sequence: int = content.sequence  # type: ignore[attr-defined]
+    records: bytes = wire.joined(content.records)  # type: ignore[attr-defined]
+    if len(records) > granted:
+        detail = f"{len(records)} bytes where this stream may send {granted}"
+        return _Batch(sequence, b"", Refusal("too_many_bytes", detail))
+    return _Batch(sequence, records, None)
 
 
 def _producer(hello: StreamHello, defaults: RecordDefaults) -> ProducerKey:
