@@ -69,10 +69,15 @@ def _entries(log_file: Path) -> list[dict[str, Any]]:
 
 
 @contextlib.asynccontextmanager
-async def serve(data_dir: Path, log_file: Path, **settings: object) -> AsyncIterator[ServerProcess]:
+async def serve(
+    data_dir: Path,
+    log_file: Path,
+    environment: dict[str, str] | None = None,
+    **settings: object,
+) -> AsyncIterator[ServerProcess]:
     """Run a server with these settings; killed at the end if it still runs."""
     small = {"port": 0, "agent": "false", "health_interval_seconds": 0, "data_dir": data_dir}
-    environment = {
+    variables = {
         name: value for name, value in os.environ.items() if not name.startswith("FERNANDO_")
     } | {f"FERNANDO_{name.upper()}": str(value) for name, value in (small | settings).items()}
     with log_file.open("w") as output:
@@ -81,7 +86,7 @@ async def serve(data_dir: Path, log_file: Path, **settings: object) -> AsyncIter
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=output,
-            env=environment,
+            env=variables | (environment or {}),
             cwd="/",
         )
     try:
