@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 import typer
 from grpc import aio
 
-from fernando.telemetry.client import decode_error
+from fernando.telemetry.client import CHANNEL_OPTIONS, decode_error
 from fernando_telemetry.cli.failures import explain
 
 _T = TypeVar("_T")
@@ -79,7 +79,8 @@ def call(
 
     async def run() -> _T:
         # A proxy of the environment is meant for the world, not for this machine.
-        options = [("grpc.enable_http_proxy", 0)] if address.startswith(_LOOPBACK) else []
+        proxy = (("grpc.enable_http_proxy", 0),) if address.startswith(_LOOPBACK) else ()
+        options = (*CHANNEL_OPTIONS, *proxy)
         async with aio.insecure_channel(address, options=options) as channel:
             return await work(channel)
 

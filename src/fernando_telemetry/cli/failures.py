@@ -25,7 +25,7 @@ def explain(failed: RpcFailed, address: str, filter_text: str = "") -> str:
         if failed.reason == "INVALID_FILTER" and filter_text:
             return "\n".join([sentence, *_pointed(filter_text, failed.metadata.get("position"))])
         return sentence
-    cause = failed.message.rpartition(": ")[2].rstrip(".") or failed.code.name
+    cause = failed.message.rpartition(": ")[2].rstrip(".]") or failed.code.name
     match failed.code:
         case grpc.StatusCode.UNAVAILABLE:
             from fernando_telemetry.cli.serving import program_path

@@ -1,7 +1,7 @@
 """What `send` takes on the command line: the contract's fields, one flag each.
 
 Names are the contract's with dashes for underscores. Which values are right is the server's to
-say: nothing is checked here that a verdict would tell. tests/e2e holds the tables complete.
+say: nothing is checked here that a verdict would tell. A test holds the tables complete.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ BUSINESS: Final = ListKind(
     "business_metrics",
     "24h",
     (
-        ColumnSpec("period_start", 1),
-        ColumnSpec("period_end", 7),
+        ColumnSpec("period_start", 1, dated=True),
+        ColumnSpec("period_end", 7, dated=True),
         ColumnSpec("period_type", 5),
         ColumnSpec("metric_name", 2, 16),
         ColumnSpec("metric_value", 3),

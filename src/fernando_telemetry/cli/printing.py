@@ -58,11 +58,10 @@ class Printer:
         sys.stdout.flush()
         more = "" if self._ended else "; there are more: raise --limit or give --all"
         plural = "" if self._count == 1 else "s"
-        hidden = f"; no room for {', '.join(self._hidden)}" if self._hidden else ""
-        print(
-            f"{self._count} {self._kind.noun}{plural}{about}{hidden}{more}.",
-            file=sys.stderr,
-        )
+        lines = [f"{self._count} {self._kind.noun}{plural}{about}{more}."]
+        if self._hidden:
+            lines.append(f"No room for {', '.join(self._hidden)}; --json has everything.")
+        print("\n".join(lines), file=sys.stderr)
 
     def _print_plain(self, records: Sequence[Message]) -> None:
         columns = columns_of(records, self._kind.columns, Style(self.zone))

@@ -110,11 +110,23 @@ def read_json(text: str, record: Message) -> None:
         raise ValueError("not a JSON object")  # noqa: TRY004  # of a text, like the above
     for name, field in record.DESCRIPTOR.fields_by_name.items():
         given = fields.get(name)
-        if field.enum_type is not None and isinstance(given, str) and given.islower():
-            fields[name] = _prefix(field.enum_type) + given.upper()
+        if field.enum_type is not None and isinstance(given, str):
+            fields[name] = _enum_number(field, given)
     if isinstance(fields.get(_PAYLOAD), dict):
         fields[_PAYLOAD] = json.dumps(fields[_PAYLOAD])
     try:
         json_format.ParseDict(fields, record)
     except (json_format.ParseError, ValueError, TypeError, RecursionError) as error:
-        raise ValueError(f"not a {record.DESCRIPTOR.name}: {error}") from None
+        words = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(f"not of {record.DESCRIPTOR.name}: {words}") from None
+
+
+def _enum_number(field: Field, given: str) -> int:
+    """Read a word, or the name that protobuf's own JSON has."""
+    named = field.enum_type.values_by_name.get(given)
+    if named is not None:
+        return int(named.number)
+    try:
+        return number_of(field.enum_type, given)
+    except KeyError:
+        raise ValueError(f"{field.name}: there is no {given!r}") from None

@@ -25,6 +25,8 @@ from fernando.telemetry.v1 import Distribution
 from fernando_telemetry.cli.record_json import Field, word_of
 
 GAP: Final = 2
+CORE_RANK: Final = 6
+COMFORTABLE_WIDTH: Final = 28
 _CUT_CHARACTERS: Final = 400
 
 
@@ -34,13 +36,15 @@ class ColumnSpec:
 
     Args:
         name: The contract's field.
-        rank: 1 is kept longest when room is short.
+        rank: 1 is kept longest when room is short; see `fit`.
         least: It may be cut down to so many characters; 0: shown whole or not at all.
+        dated: Times are never shown without their date.
     """
 
     name: str
     rank: int
     least: int = 0
+    dated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +107,19 @@ def _column(records: Sequence[Message], field: Field, spec: ColumnSpec, style: S
             getattr(record, field.name) if record.HasField(spec.name) else None
             for record in records
         )
-        return Cells(spec, tuple(write_times(list(times), style)), False)
+        return Cells(spec, tuple(write_times(list(times), style, dated=spec.dated)), False)
     texts = (_cell(record, field, style) for record in records)
     numeric = field.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_INT32)
     return Cells(spec, tuple(texts), numeric or spec.name == "metric_value")
 
 
-def write_times(times: Sequence[Timestamp | None], style: Style) -> list[str]:
+def write_times(
+    times: Sequence[Timestamp | None], style: Style, *, dated: bool = False
+) -> list[str]:
     """Write a column of times with as much of each as the column needs.
 
     Whole: RFC 3339 with the digits there are. For people: to the millisecond, without what is 0
-    in all of them, and without the date where all are of today.
+    in all of them, and unless `dated` without the date where all are of today.
     """
     moments = [
         None if one is None else one.ToDatetime(tzinfo=UTC).astimezone(style.zone) for one in times
@@ -121,7 +127,7 @@ def write_times(times: Sequence[Timestamp | None], style: Style) -> list[str]:
     known = [one for one in moments if one is not None]
     if style.today is None:
         return ["" if one is None else _offset(one.isoformat()) for one in moments]
-    date = any(one.date() != style.today.astimezone(style.zone).date() for one in known)
+    date = dated or any(one.date() != style.today.astimezone(style.zone).date() for one in known)
     if any(one.microsecond for one in known):
         precision = "milliseconds"
     else:
@@ -182,32 +188,40 @@ def _printable(text: str, style: Style) -> str:
 def fit(columns: Sequence[Cells], width: int) -> list[tuple[Cells, int]]:
     """Choose the columns that fit a width and give each its own.
 
-    The first column stays. By rank each further one comes in if there is room for its least
-    width; what is left over goes to those that are cut, in equal parts.
+    The first column stays. By rank each further one comes in if there is room for it: up to
+    CORE_RANK for its least width, behind that only where nobody else has to be cut below
+    COMFORTABLE_WIDTH for it. What is left over goes to those that are cut, in equal parts.
 
     Args:
         columns: In the order of display.
         width: Of the whole table, in cells.
     """
-    if not columns:
-        return []
-    widths: dict[int, int] = {0: _least(columns[0])}
-    room = width - widths[0]
+    chosen = [0] if columns else []
     for index in sorted(range(1, len(columns)), key=lambda one: columns[one].spec.rank):
-        needed = _least(columns[index]) + GAP
-        if needed <= room:
-            widths[index] = needed - GAP
-            room -= needed
+        core = columns[index].spec.rank <= CORE_RANK
+        wanted = [*chosen, index]
+        needed = sum((_least if core else _comfortable)(columns[one]) for one in wanted)
+        if needed + GAP * len(chosen) <= width:
+            chosen = wanted
+    widths = {index: _least(columns[index]) for index in sorted(chosen)}
+    _spread(columns, widths, width - sum(widths.values()) - GAP * (len(widths) - 1))
+    return [(columns[index], given) for index, given in widths.items()]
+
+
+def _spread(columns: Sequence[Cells], widths: dict[int, int], room: int) -> None:
     while room > 0:
-        short = [index for index in widths if widths[index] < columns[index].width]
-        if not short:
-            break
-        share = max(1, room // len(short))
-        for index in short:
+        cut = [index for index in widths if widths[index] < columns[index].width]
+        if not cut:
+            return
+        share = max(1, room // len(cut))
+        for index in cut:
             more = min(share, room, columns[index].width - widths[index])
             widths[index] += more
             room -= more
-    return [(columns[index], widths[index]) for index in sorted(widths)]
+
+
+def _comfortable(column: Cells) -> int:
+    return min(column.width, max(COMFORTABLE_WIDTH, column.spec.least or column.width))
 
 
 def _least(column: Cells) -> int:
