@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from grpc import aio
 
-from fernando.telemetry.client.errors import RpcFailed, decode_error
+from fernando.telemetry.client.errors import decode_error
 from fernando.telemetry.client.status import CallStatus
 from fernando.telemetry.v1 import (
     BatchAck,
@@ -55,6 +56,7 @@ class Ledger:
         duplicates: Acks that said duplicate, by number.
         done_through: Everything at or below was acknowledged, or named done by a welcome.
         ends: How streams ended, with the count.
+        lives: Start and end (monotonic seconds) of each stream, and how it ended.
     """
 
     offered: dict[int, int] = field(default_factory=dict)
@@ -64,6 +66,7 @@ class Ledger:
     acks: int = 0
     streams: int = 0
     ends: dict[str, int] = field(default_factory=dict)
+    lives: list[tuple[float, float, str]] = field(default_factory=list)
     went_away: list[GoAway] = field(default_factory=list)
 
 
@@ -123,7 +126,8 @@ class NumberedProducer:
         ledger.streams += 1
         call = IngestServiceStub(channel).StreamTelemetry()
         status = CallStatus(call)
-        end = "OK"
+        begun = time.monotonic()
+        end, pause = "OK", 0.0
         try:
             await call.write(StreamTelemetryRequest(hello=StreamHello(producer_id=self.name)))
             welcome = await _welcome(call)
@@ -134,7 +138,9 @@ class NumberedProducer:
         except aio.AioRpcError as error:
             failure = decode_error(await status.real(error))
             end = f"{failure.code.name} {failure.reason}".strip()
-            await self._back_off(failure)
+            if failure.reason in {"DATABASE_UNAVAILABLE", "DRAINING", "OVERLOADED"}:
+                assert failure.retry_after_seconds is not None, failure
+            pause = min(failure.retry_after_seconds or 0.05, 0.1)
         except (aio.UsageError, asyncio.InvalidStateError, asyncio.CancelledError):
             # The call was cut by this client, or ended between two writes.
             current = asyncio.current_task()
@@ -143,11 +149,10 @@ class NumberedProducer:
             end = "cut"
         finally:
             call.cancel()
+            ledger.lives.append((begun, time.monotonic(), end))
         ledger.ends[end] = ledger.ends.get(end, 0) + 1
-
-    async def _back_off(self, failure: RpcFailed) -> None:
         # The server's hint, shortened: these tests have no time to lose. Not a wait for a state.
-        await asyncio.sleep(min(failure.retry_after_seconds or 0.05, 0.1))
+        await asyncio.sleep(pause)
 
     async def _converse(self, call: Call, course: Course, stop: asyncio.Event) -> None:
         first = max(1, self.ledger.done_through + 1 - course.back)

@@ -47,6 +47,11 @@ sql = load("flush")
 
 LANE_SHIFT = 40
 
+# SQLSTATE classes that a row can be to blame for: its data (22), a constraint (23), its size (54).
+# All else (a missing table, a right taken away, an I/O error) is no fault of records, and they
+# must not be told so in an ack, which is final.
+ROW_STATE_CLASSES = ("22", "23", "54")
+
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
@@ -263,8 +268,13 @@ class Lane:
             raise PartitionMissing from error
         if is_passing(error) or isinstance(error, asyncpg.QueryCanceledError):
             raise DatabaseUnavailable("The database does not answer.", 1.0) from error
-        if isinstance(error, asyncpg.PostgresError | ValueError | TypeError | OverflowError):
+        if isinstance(error, ValueError | TypeError | OverflowError) or (
+            isinstance(error, asyncpg.PostgresError)
+            and (error.sqlstate or "")[:2] in ROW_STATE_CLASSES
+        ):
             raise RowsRefused(str(error)) from error
+        if isinstance(error, asyncpg.PostgresError):
+            raise DatabaseUnavailable("The database refuses the flush.", 2.0) from error
 
     # Marks ----------------------------------------------------------------------------------
 

@@ -1,0 +1,308 @@
+"""The database dies, hangs or is shut down: batches are held, then streams end with a hint.
+
+The server stays the same process throughout, and nothing acknowledged is lost or doubled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import pytest
+from grpc import StatusCode, aio
+
+from fernando.telemetry.client.errors import RpcFailed, decode_error
+from fernando.telemetry.v1 import (
+    Event,
+    EventType,
+    IngestServiceStub,
+    IngestTelemetryRequest,
+    TelemetryRecords,
+)
+from fernando_telemetry.embedded import EmbeddedPostgres
+from fernando_telemetry.embedded.owner_lock import running_server
+from fernando_telemetry.settings import Settings
+from tests.conftest import share
+from tests.faults.numbered_producer import NumberedProducer
+from tests.faults.server_process import ServerProcess, serve, until
+from tests.faults.stored_once import assert_stored_once
+from tests.integration.embedded.processes import living_postgres
+
+pytestmark = [
+    pytest.mark.faults,
+    pytest.mark.timeout(240),
+    pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
+]
+WAIT_SECONDS = 2.0
+SLACK_SECONDS = 2.0
+AWAY = "UNAVAILABLE DATABASE_UNAVAILABLE"
+
+
+@contextlib.asynccontextmanager
+async def _streaming(
+    address: str, producers: list[NumberedProducer]
+) -> AsyncIterator[asyncio.Event]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as running:
+        for producer in producers:
+            running.create_task(producer.run(address, stop))
+        await _flowing(producers)
+        yield stop
+        stop.set()
+
+
+async def _flowing(producers: list[NumberedProducer]) -> None:
+    """Wait until every producer got ten more acks."""
+    wanted = [producer.ledger.acks + 10 for producer in producers]
+    await until(
+        lambda: all(
+            producer.ledger.acks >= enough
+            for producer, enough in zip(producers, wanted, strict=True)
+        )
+    )
+
+
+async def _unary(address: str) -> tuple[RpcFailed, float]:
+    """Send one event that must fail; gives the failure and the seconds it took."""
+    event = Event(event_type=EventType.EVENT_TYPE_USER_ACTION, event_name="unary")
+    request = IngestTelemetryRequest(records=TelemetryRecords(events=[event]))
+    begun = time.monotonic()
+    async with aio.insecure_channel(address) as channel:
+        with pytest.raises(aio.AioRpcError) as failed:
+            await IngestServiceStub(channel).IngestTelemetry(request, timeout=30)
+    return decode_error(failed.value), time.monotonic() - begun
+
+
+async def _goes_away_and_comes_back(
+    server: ServerProcess,
+    producers: list[NumberedProducer],
+    stop_database: Callable[[], Awaitable[None]],
+    start_database: Callable[[], Awaitable[None]],
+) -> Counter[str]:
+    """Stop the database under streams, look how they and new ones end, start it again."""
+    async with _streaming(server.address, producers):
+        await stop_database()
+        gone = time.monotonic()
+        failure, took = await _unary(server.address)
+        assert (failure.code, failure.reason) == (StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+        assert failure.retry_after_seconds is not None
+        assert failure.retry_after_seconds <= 2
+        assert took <= WAIT_SECONDS + SLACK_SECONDS
+        # Twice: the streams that were open, and those that said hello to no database.
+        await until(
+            lambda: all(
+                sum(ended > gone for _begun, ended, _end in one.ledger.lives) >= 2
+                for one in producers
+            ),
+            2 * (WAIT_SECONDS + SLACK_SECONDS),
+        )
+        back = time.monotonic()
+        await start_database()
+        await _flowing(producers)
+    ends = Counter[str]()
+    for one in producers:
+        open_then = [life for life in one.ledger.lives if life[0] < gone < life[1]]
+        assert [end for _begun, _ended, end in open_then] == [AWAY]
+        assert WAIT_SECONDS * 0.9 <= open_then[0][1] - gone <= WAIT_SECONDS + SLACK_SECONDS
+        ends.update(end for _begun, ended, end in one.ledger.lives if gone < ended < back)
+        for begun, ended, _end in one.ledger.lives:
+            if gone < begun and ended < back:
+                assert ended - begun <= WAIT_SECONDS + SLACK_SECONDS
+    assert set(ends) == {AWAY}
+    return ends
+
+
+@pytest.fixture
+def producers() -> list[NumberedProducer]:
+    return [NumberedProducer(f"held-{n}", random.Random(n), spoil=False) for n in range(6)]
+
+
+async def _check(dsn: str, producers: list[NumberedProducer], server: ServerProcess) -> str:
+    for producer in producers:
+        await producer.finish(server.address)
+    connection = await asyncpg.connect(dsn, server_settings={"TimeZone": "UTC"})
+    try:
+        stored = await assert_stored_once(connection, producers)
+    finally:
+        await connection.close()
+    assert stored.batches == sum(len(one.ledger.offered) for one in producers)
+    assert await server.stop() == 0
+    server.assert_no_traceback()
+    duplicates = sum(sum(one.ledger.duplicates.values()) for one in producers)
+    acks = sum(one.ledger.acks for one in producers)
+    return f"{acks} acks, {duplicates} duplicates; {stored}"
+
+
+async def test_a_killed_postmaster_is_restarted_and_no_stream_ends(
+    tmp_path: Path, producers: list[NumberedProducer], request: pytest.FixtureRequest
+) -> None:
+    kills = share(request, "faults", 2, 6)
+    data_dir = tmp_path / "data"
+    async with serve(data_dir, tmp_path / "log", pg_shared_buffers_mib=16) as server:
+        told = running_server(data_dir)
+        assert told is not None
+        async with _streaming(server.address, producers):
+            for turn in range(1, kills + 1):
+                os.kill(_postmaster(data_dir), signal.SIGKILL)
+                await until(
+                    lambda turn=turn: server.count("embedded_postgres_restarted") >= turn  # type: ignore[misc]
+                )
+                await _flowing(producers)
+            assert not any(one.ledger.lives for one in producers), "held for 30 s by default"
+        print(f"\n{kills} postmasters killed; {await _check(told.dsn, producers, server)}")
+
+
+def _postmaster(data_dir: Path) -> int:
+    return int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
+
+
+@pytest.fixture
+def stopped() -> Iterator[list[int]]:
+    """Processes that were stopped; they go on at the end of the test, come what may."""
+    pids: list[int] = []
+    yield pids
+    _continue(pids)
+
+
+def _continue(pids: list[int]) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+async def test_a_database_that_hangs(
+    tmp_path: Path, producers: list[NumberedProducer], stopped: list[int]
+) -> None:
+    data_dir = tmp_path / "data"
+
+    async def stop_database() -> None:
+        # The postmaster first: it would start no process that is missed then.
+        stopped.append(_postmaster(data_dir))
+        os.kill(stopped[0], signal.SIGSTOP)
+        for pid in living_postgres(data_dir):
+            stopped.append(pid)
+            os.kill(pid, signal.SIGSTOP)
+
+    async def start_database() -> None:
+        _continue(stopped)
+
+    async with serve(
+        data_dir, tmp_path / "log", pg_shared_buffers_mib=16, database_wait_seconds=WAIT_SECONDS
+    ) as server:
+        told = running_server(data_dir)
+        assert told is not None
+        ends = await _goes_away_and_comes_back(server, producers, stop_database, start_database)
+        print(f"\n{ends}; {await _check(told.dsn, producers, server)}")
+
+
+async def test_a_stop_while_the_database_hangs_keeps_to_its_time(
+    tmp_path: Path, database: str, producers: list[NumberedProducer], stopped: list[int]
+) -> None:
+    # Only the server's own sessions hang: the others share the PostgreSQL of all tests.
+    connection = await asyncpg.connect(database)
+    async with serve(tmp_path, tmp_path / "log", dsn=database, drain_seconds=2) as server:
+        stop = asyncio.Event()
+        running = [asyncio.create_task(one.run(server.address, stop)) for one in producers]
+        await _flowing(producers)
+        for row in await connection.fetch(
+            "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'fernando-telemetry %' "
+            "AND datname = current_database()"
+        ):
+            stopped.append(row["pid"])
+            os.kill(stopped[-1], signal.SIGSTOP)
+        begun = time.monotonic()
+        stop.set()
+        assert await server.stop() == 0
+        took = time.monotonic() - begun
+        assert took < 2 + 6
+        _continue(stopped)
+        await asyncio.gather(*running)
+        server.assert_no_traceback()
+    # The sessions wake up to find their client gone.
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    async with asyncio.timeout(20):
+        while True:
+            if await connection.fetchval(sessions) == 1:
+                break
+            await asyncio.sleep(0.02)
+    await connection.close()
+    async with serve(tmp_path, tmp_path / "log2", dsn=database) as server:
+        print(f"\nstopped in {took:.1f} s; {await _check(database, producers, server)}")
+
+
+async def test_a_database_that_is_shut_down(
+    tmp_path: Path, producers: list[NumberedProducer]
+) -> None:
+    settings = Settings(data_dir=tmp_path / "pg", pg_fsync=False, pg_shared_buffers_mib=16)
+    databases = [EmbeddedPostgres(settings)]
+    dsn = await databases[0].start()
+
+    async def stop_database() -> None:
+        await databases[-1].stop()
+
+    async def start_database() -> None:
+        databases.append(EmbeddedPostgres(settings))
+        assert await databases[-1].start() == dsn
+
+    try:
+        async with serve(
+            tmp_path / "data", tmp_path / "log", dsn=dsn, database_wait_seconds=WAIT_SECONDS
+        ) as server:
+            ends = await _goes_away_and_comes_back(server, producers, stop_database, start_database)
+            print(f"\n{ends}; {await _check(dsn, producers, server)}")
+    finally:
+        await databases[-1].stop()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend"),
+    [
+        (
+            "ALTER TABLE telemetry_events RENAME TO away",
+            "ALTER TABLE away RENAME TO telemetry_events",
+        ),
+        (
+            "ALTER DATABASE {name} SET default_transaction_read_only = on",
+            "ALTER DATABASE {name} RESET default_transaction_read_only",
+        ),
+    ],
+    ids=["table_missing", "read_only"],
+)
+async def test_a_fault_of_the_database_is_not_blamed_on_records(
+    spoil: str,
+    mend: str,
+    database: str,
+    connection: Any,
+    tmp_path: Path,
+    producers: list[NumberedProducer],
+) -> None:
+    name = database.partition("?")[0].rpartition("/")[2]
+    async with serve(tmp_path, tmp_path / "log", dsn=database) as server:
+        async with _streaming(server.address, producers):
+            await connection.execute(spoil.format(name=name))
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'fernando-telemetry writer' "
+                "AND datname = current_database()"
+            )
+            seen = server.count("flush_retried")
+            await until(lambda: server.count("flush_retried") >= seen + 4)
+            await connection.execute("SET default_transaction_read_only = off")
+            await connection.execute(mend.format(name=name))
+            await connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE application_name = 'fernando-telemetry writer' "
+                "AND datname = current_database()"
+            )
+            await _flowing(producers)
+            assert not any(one.ledger.lives for one in producers), "they were held"
+        print(f"\n{await _check(database, producers, server)}")
