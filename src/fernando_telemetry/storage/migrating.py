@@ -111,7 +111,9 @@ async def migrate(settings: SessionSettings, *, allowed: bool) -> None:
             f"The database does not answer: {error.__cause__ or error}. Check FERNANDO_DSN."
         ) from error
     except (asyncpg.PostgresError, ValueError) as error:
-        raise StartupError(f"The database refuses the connection: {error} Check FERNANDO_DSN.") from error
+        raise StartupError(
+            f"The database refuses the connection: {error} Check FERNANDO_DSN."
+        ) from error
     try:
         if await _up_to_date(connection):
             return
