@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
+import hypothesis
 import pytest
 from grpc import aio
 
@@ -30,7 +31,22 @@ MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_FOLDER_BYTES = 4 * 1024**3
 
 
-def pytest_configure() -> None:
+# Examples of a hypothesis test that names no number of its own; the whole is for `-m fuzz`.
+FUZZ_EXAMPLES = 150
+FUZZ_EXAMPLES_WHOLE = 5_000
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Set the size of hypothesis tests, and where temporary folders lie."""
+    whole = config.getoption("-m") == "fuzz"
+    hypothesis.settings.register_profile(
+        "share", max_examples=FUZZ_EXAMPLES_WHOLE if whole else FUZZ_EXAMPLES
+    )
+    hypothesis.settings.load_profile("share")
+    _keep_temporary_folders_in_memory()
+
+
+def _keep_temporary_folders_in_memory() -> None:
     """Keep temporary folders in memory where there is plenty: many hold a PostgreSQL of their own.
 
     What is tested does not change (kills are of processes, not of the machine), only the disk's

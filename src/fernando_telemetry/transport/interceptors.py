@@ -94,8 +94,9 @@ def _single(behavior: Any, prepare: Callable[[Any], Any], method: str) -> Any:
 
 def _streaming(behavior: Any, prepare: Callable[[Any], Any], method: str) -> Any:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
-        responses = behavior(prepare(request), context)
+        responses: Any = None
         try:
+            responses = behavior(prepare(request), context)
             async for response in responses:
                 yield response
         except (aio.AbortError, asyncio.CancelledError):
@@ -104,7 +105,8 @@ def _streaming(behavior: Any, prepare: Callable[[Any], Any], method: str) -> Any
             await _abort(context, error, method)
         finally:
             # A generator left half-way would keep what it holds until the collector comes.
-            await responses.aclose()
+            if responses is not None:
+                await responses.aclose()
 
     return call
 
