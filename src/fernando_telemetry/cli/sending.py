@@ -218,7 +218,7 @@ def _send_lines(kind: RecordType, name: str, address: str) -> int:
                     rejected += result.rejected_count
                     _print_outcome(kind, batch, result)
         except typer.Exit:
-            complain(f"{_counted(kind, stored)} were stored before.")
+            complain(f"Stored before that: {_counted(kind, stored)}.")
             raise
     print(f"Stored {_counted(kind, stored)} in all, rejected {rejected}.")
     return 1 if rejected else 0
