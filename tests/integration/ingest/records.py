@@ -104,8 +104,5 @@ def number_field(number: int, value: int) -> bytes:
 def records(items: Iterable[Message], *, record_count: int | None = None) -> bytes:
     """Give the bytes of a TelemetryRecords that holds records of any kinds."""
     listed = list(items)
-    data = b"".join(
-        field(LISTS[type(item)], item.SerializeToString())
-        for item in listed
-    )
+    data = b"".join(field(LISTS[type(item)], item.SerializeToString()) for item in listed)
     return data if record_count is None else data + number_field(RECORD_COUNT, record_count)

@@ -113,6 +113,7 @@ def taken_here(text: str) -> bool | None:
 
 
 @pytest.mark.fuzz
+@pytest.mark.timeout(900)
 async def test_the_check_and_jsonb_agree(connection: Any, request: pytest.FixtureRequest) -> None:
     @settings(
         max_examples=share(request, "fuzz", 400, 30_000),

@@ -1,0 +1,37 @@
+"""Holds a table, so that a commit stays under way for as long as a test needs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+DEADLINE_SECONDS = 20.0
+WRITER_WAITS = """
+SELECT count(*) > 0 FROM pg_stat_activity
+WHERE application_name = 'fernando-telemetry writer' AND wait_event_type = 'Lock'
+    AND datname = current_database()
+"""
+
+
+@asynccontextmanager
+async def held(connection: Any, table: str = "telemetry_events") -> AsyncIterator[None]:
+    """Lock a table against writers while the block runs."""
+    async with connection.transaction():
+        await connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+async def a_writer_waits(connection: Any) -> None:
+    """Wait until a flush stands before the held table."""
+    await becomes(connection, WRITER_WAITS, value=True)
+
+
+async def becomes(connection: Any, query: str, value: object) -> None:
+    """Wait until a query gives a value."""
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while await connection.fetchval(query) != value:
+            # pg_stat_activity shows the same all through a transaction, unless told to look.
+            await connection.execute("SELECT pg_stat_clear_snapshot()")
+            await asyncio.sleep(0.01)
