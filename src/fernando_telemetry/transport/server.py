@@ -17,6 +17,9 @@ from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.transport.interceptors import ErrorInterceptor
 
+# What HTTP/2 may hold of a stream that is not being read, in bytes.
+STREAM_WINDOW_BYTES = 64 * 1024
+
 Registration = Callable[[aio.Server], None]
 
 
@@ -110,6 +113,10 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, Any]]:
     return [
         ("grpc.max_receive_message_length", limits.MESSAGE_BYTES),
         ("grpc.max_send_message_length", limits.MESSAGE_BYTES),
+        # Without these two every stream's HTTP/2 window grows to many megabytes: 200 streams that
+        # nobody reads would hold more than a gigabyte (tests/load).
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
         # With it on, a forgotten old server would silently take half of the connections.
         ("grpc.so_reuseport", 0),
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),

@@ -1,0 +1,114 @@
+"""200 streams that send all they may to a server whose database hangs: memory stays bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import share
+from tests.faults.server_process import ServerProcess, serve
+from tests.integration.embedded.processes import living_postgres
+from tests.load.full_streams import FullStream, records_of
+
+pytestmark = [
+    pytest.mark.load,
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc/self/smaps_rollup"
+    ),
+]
+MIB = 1024 * 1024
+STREAMS = 20
+STREAMS_WHOLE = 200
+BOUND_BYTES = 400 * MIB
+SLACK_SECONDS = 5.0
+
+
+@pytest.fixture
+def stopped() -> Iterator[list[int]]:
+    """Processes that were stopped; they go on at the end of the test, come what may."""
+    pids: list[int] = []
+    yield pids
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def _stop_database(data_dir: Path, stopped: list[int]) -> None:
+    stopped.append(int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0]))
+    os.kill(stopped[0], signal.SIGSTOP)
+    for pid in living_postgres(data_dir):
+        stopped.append(pid)
+        os.kill(pid, signal.SIGSTOP)
+
+
+async def _highest_memory(server: ServerProcess, highest: list[int]) -> None:
+    while True:
+        highest[0] = max(highest[0], server.memory_bytes())
+        await asyncio.sleep(0.05)
+
+
+async def test_memory_is_bounded_while_the_database_hangs(
+    tmp_path: Path, stopped: list[int], request: pytest.FixtureRequest
+) -> None:
+    wait_seconds = share(request, "load", 8, 30)
+    data_dir = tmp_path / "data"
+    count = share(request, "load", STREAMS, STREAMS_WHOLE)
+    streams = [FullStream(f"full-{number}") for number in range(count)]
+    async with serve(
+        data_dir,
+        tmp_path / "log",
+        pg_shared_buffers_mib=16,
+        database_wait_seconds=wait_seconds,
+    ) as server:
+        at_rest = server.memory_bytes()
+        for stream in streams:
+            await stream.open(server.address)
+        grants = [stream.max_batch_bytes for stream in streams]
+        _assert_grants(grants)
+        opened = server.memory_bytes()
+        contents = {size: records_of(size) for size in set(grants)}
+        _stop_database(data_dir, stopped)
+        begun = time.monotonic()
+        highest = [0]
+        watching = asyncio.create_task(_highest_memory(server, highest))
+        try:
+            async with asyncio.timeout(wait_seconds + SLACK_SECONDS + 10):
+                await asyncio.gather(
+                    *(stream.run(contents[stream.max_batch_bytes]) for stream in streams)
+                )
+        finally:
+            watching.cancel()
+            for stream in streams:
+                await stream.close()
+        took = max(stream.ended_at for stream in streams) - begun
+        ends = Counter(stream.end for stream in streams)
+        sent = sum(stream.sent * stream.max_batch_bytes for stream in streams)
+        print(f"\n{count} streams, grants {sum(grants) / MIB:.0f} MiB in all; written by clients")
+        print(f"{sent / MIB:.0f} MiB; server's PSS at rest {at_rest / MIB:.0f} MiB, with streams")
+        print(
+            f"open {opened / MIB:.0f}, highest {highest[0] / MIB:.0f}; ends {ends} in {took:.1f} s"
+        )
+        server.assert_no_traceback()
+    assert highest[0] > opened + 64 * MIB, "the buffers were not full: nothing was proved"
+    if count == STREAMS_WHOLE:
+        # The target of the whole run; missed so far, see docs/decisions/0004-memory.md.
+        assert highest[0] <= BOUND_BYTES
+    assert set(ends) == {"UNAVAILABLE DATABASE_UNAVAILABLE"}
+    assert took <= wait_seconds + SLACK_SECONDS
+
+
+def _assert_grants(grants: list[int]) -> None:
+    """An eighth of what is left of 64 MiB, between 512 KiB and 8 MiB, in the order of arrival."""
+    left = 64 * MIB
+    for grant in grants:
+        assert grant == min(max(max(left, 0) // 8, MIB // 2), 8 * MIB)
+        left -= grant
