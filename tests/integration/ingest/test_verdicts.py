@@ -286,6 +286,8 @@ async def test_verdict_time_too_old(channel: aio.Channel, connection: Any) -> No
         Bad(sample(metric_timestamp=older(180.01)), "metric_timestamp"),
         Bad(kpi(period_start=older(200), period_end=older(180.01)), "period_end"),
         Bad(kpi(period_start=Timestamp(seconds=-(2**62))), "period_start"),
+        # Go's zero time, which asyncpg would store as -infinity.
+        Bad(kpi(period_start=Timestamp(seconds=-62_135_596_800)), "period_start"),
         Bad(span(start_time=older(30.01)), "start_time"),
         Bad(span(duration_ms=30.01 * 86_400_000), "duration_ms"),
     )

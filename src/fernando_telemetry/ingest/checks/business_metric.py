@@ -14,7 +14,7 @@ from fernando_telemetry.domain.identifiers import identity_hash
 from fernando_telemetry.domain.verdicts import Rejection
 from fernando_telemetry.domain.vocabulary import CALCULATION_METHODS, PERIOD_TYPES
 from fernando_telemetry.ingest.checks import values
-from fernando_telemetry.ingest.checks.context import FIRST_SECOND, CheckContext
+from fernando_telemetry.ingest.checks.context import OLDEST_STORED_SECOND, CheckContext
 from fernando_telemetry.storage.rows import Row
 
 _DECIMAL = re.compile(r"-?\d{1,20}(\.\d{1,18})?", re.ASCII)
@@ -58,7 +58,9 @@ def business_metric_row(metric: BusinessMetric, context: CheckContext) -> Row:
     for field in ("period_start", "period_end"):
         if not metric.HasField(field):
             raise Rejection("field_missing", field, "must be set")
-    start = values.time_of(metric.period_start, "period_start", FIRST_SECOND, context.newest)
+    start = values.time_of(
+        metric.period_start, "period_start", OLDEST_STORED_SECOND, context.newest
+    )
     end = values.time_of(
         metric.period_end, "period_end", context.oldest_business, context.newest_period_end
     )

@@ -10,6 +10,8 @@ from fernando_telemetry.domain.limits import FUTURE_SECONDS, PERIOD_END_FUTURE_D
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # PostgreSQL's timestamptz goes further; Python's datetime and RFC 3339 do not.
 FIRST_SECOND = -62_135_596_800
+# The driver takes the very first moment (Go's zero time) for -infinity.
+OLDEST_STORED_SECOND = FIRST_SECOND + 1
 LAST_SECOND = 253_402_300_799
 
 
@@ -53,7 +55,7 @@ def context_for(now: datetime, defaults: RecordDefaults, retention: Retention) -
     """Make the context of a batch received at `now` (aware)."""
 
     def oldest(days: int) -> int:
-        return int((now - timedelta(days=days)).timestamp()) if days else FIRST_SECOND
+        return int((now - timedelta(days=days)).timestamp()) if days else OLDEST_STORED_SECOND
 
     seconds = int(now.timestamp())
     return CheckContext(
