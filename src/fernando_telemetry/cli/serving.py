@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from fernando_telemetry.heap import limit_heap_holes
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
 
@@ -32,6 +33,7 @@ def serve(settings: Settings) -> int:
         StartupError: It could not start.
     """
     configure_logs(settings.log_level, settings.log_format)
+    limit_heap_holes()
     return asyncio.run(_serve(settings))
 
 

@@ -61,6 +61,7 @@ class PendingBatch:
         refused: Why it is refused before its bytes are looked at.
         admitted_bytes: What the budget gets back.
         patience_seconds: How long it is held while nothing can be committed.
+        arrived_at: When it came, before it waited for room (time.monotonic()).
     """
 
     key: BatchKey | RequestKey | None
@@ -70,7 +71,7 @@ class PendingBatch:
     refused: Refusal | None
     admitted_bytes: int
     patience_seconds: float
-    arrived_at: float = field(default_factory=time.monotonic)
+    arrived_at: float
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -143,8 +144,12 @@ class GroupCommit:
                 tasks.create_task(self._write(writer))
             tasks.create_task(self._expire())
 
-    async def wait_for_room(self, amount: int) -> int:
+    async def wait_for_room(self, amount: int, arrived: float) -> int:
         """Take budget for a batch; ends when nothing has been committed for the wait's length.
+
+        Args:
+            amount: Bytes.
+            arrived: When the batch came (time.monotonic()): its wait began there.
 
         Raises:
             DatabaseUnavailable: The database was away for all of the wait.
@@ -152,7 +157,6 @@ class GroupCommit:
         taken = self._budget.take_at_once(amount)
         if taken is not None:
             return taken
-        arrived = time.monotonic()
         # A task of its own keeps its place in the line over the looks at the clock.
         turn = asyncio.create_task(self._budget.acquire(amount))
         try:
@@ -163,8 +167,11 @@ class GroupCommit:
                 self._budget.release(turn.result())
             turn.cancel()
             raise
-        if turn.done():
+        # Room that comes when others have given up comes too late for this one as well.
+        if turn.done() and not self._is_overdue(arrived, self._wait_seconds):
             return turn.result()
+        if turn.done():
+            self._budget.release(turn.result())
         turn.cancel()
         raise _away(self._wait_seconds)
 
@@ -173,29 +180,33 @@ class GroupCommit:
         return now - since >= patience_seconds and now - self._last_commit >= patience_seconds
 
     async def _expire(self) -> None:
-        """Answer batches that were held for too long while nothing could be committed.
-
-        Their bytes are given back by the writer that drops them, so the budget stays true.
-        """
         while True:
             await asyncio.sleep(EXPIRY_INTERVAL_SECONDS)
-            overdue = [
-                batch
-                for batch in self._held()
-                if self._is_overdue(batch.arrived_at, batch.patience_seconds)
-            ]
-            for batch in overdue:
-                if not batch.answer.done():
-                    batch.answer.set_exception(_away(batch.patience_seconds))
-                    # A client that is gone reads no answer, which is no fault of the loop.
-                    batch.answer.exception()
-            if overdue:
-                kept = deque(batch for batch in self._queue if not batch.answer.done())
-                for batch in self._queue:
-                    if batch.answer.done():
-                        self._budget.release(batch.admitted_bytes)
-                self._queue = kept
-                self._note_idle()
+            self._give_up_overdue()
+
+    def _give_up_overdue(self) -> None:
+        """Answer batches that were held for too long while nothing could be committed.
+
+        The bytes of those that a writer has taken are given back when it drops them, so the
+        budget stays true.
+        """
+        overdue = [
+            batch
+            for batch in self._held()
+            if self._is_overdue(batch.arrived_at, batch.patience_seconds)
+        ]
+        if not overdue:
+            return
+        for batch in overdue:
+            if not batch.answer.done():
+                batch.answer.set_exception(_away(batch.patience_seconds))
+                # A client that is gone reads no answer, which is no fault of the loop.
+                batch.answer.exception()
+        dropped = [batch for batch in self._queue if batch.answer.done()]
+        self._queue = deque(batch for batch in self._queue if not batch.answer.done())
+        for batch in dropped:
+            self._budget.release(batch.admitted_bytes)
+        self._note_idle()
 
     def _held(self) -> list[PendingBatch]:
         return [*self._queue, *(batch for group in self._running for batch in group.batches)]
@@ -228,15 +239,21 @@ class GroupCommit:
                     await self._commit(writer, group.batches)
                 finally:
                     self._running.discard(group)
-                    for batch in group.batches:
-                        self._budget.release(batch.admitted_bytes)
+                    self._budget.release(sum(batch.admitted_bytes for batch in group.batches))
                     self._note_idle()
+                    # An idle writer must not hold the bytes of its latest group.
+                    del group
         finally:
             await writer.close()
 
     async def _commit(self, writer: Writer, group: list[PendingBatch]) -> None:
         """Check a group, flush it, and answer its batches whatever happens."""
         try:
+            # Decoded, a batch is ten times its size: not before the database can take it.
+            await writer.reach(is_wanted=lambda: any(not batch.answer.done() for batch in group))
+            group = [batch for batch in group if not batch.answer.done()]
+            if not group:
+                return
             checked = [await self._check(batch) for batch in group]
             # A writer that cannot reach the database goes on trying while anybody waits.
             results = await writer.flush(
@@ -246,11 +263,15 @@ class GroupCommit:
             )
         except Exception as error:
             self._counters.last_problem = f"{self._clock().isoformat()}: {error}"
-            if not isinstance(error, DatabaseUnavailable):
+            answer = error
+            if isinstance(error, DatabaseUnavailable):
+                # Not the error itself: its traceback leads to this frame, and that to the answers.
+                answer = DatabaseUnavailable(str(error), error.retry_after_seconds)
+            else:
                 log.exception("flush_failed", batches=len(group))
             for batch in group:
                 if not batch.answer.done():
-                    batch.answer.set_exception(error)
+                    batch.answer.set_exception(answer)
                     batch.answer.exception()
             return
         self._last_commit = time.monotonic()
@@ -267,8 +288,9 @@ class GroupCommit:
         if batch.refused is not None:
             return CheckedPending(flush_batch, Tally(), batch.refused)
         context = context_for(self._clock(), batch.defaults, self._retention)
+        records, batch.records = batch.records, b""
         try:
-            checked = await check_batch(batch.records, context)
+            checked = await check_batch(records, context)
         except Refusal as refused:
             return CheckedPending(flush_batch, Tally(), refused)
         flush_batch.rows = checked.rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,13 +127,21 @@ class IngestService:
         if len(records) > limits.BATCH_BYTES:
             detail = f"{len(records)} bytes, at most {limits.BATCH_BYTES}"
             raise BatchRefused("too_many_bytes", detail)
+        arrived = time.monotonic()
         try:
             async with asyncio.timeout(self._options.unary_wait_seconds):
                 admitted = await self._budget.acquire(len(records))
         except TimeoutError:
             raise Overloaded("The server's buffers are full.", 1.0) from None
         batch = PendingBatch(
-            key, shard, defaults, records, None, admitted, self._options.unary_wait_seconds
+            key,
+            shard,
+            defaults,
+            records,
+            None,
+            admitted,
+            self._options.unary_wait_seconds,
+            arrived,
         )
         self._group_commit.submit(batch)
         outcome = await batch.answer

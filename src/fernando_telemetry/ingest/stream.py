@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,6 +29,7 @@ from fernando_telemetry.domain.errors import (
     HelloRequired,
     InvalidField,
     SequenceGap,
+    TelemetryError,
     Undecodable,
 )
 from fernando_telemetry.ingest import wire
@@ -182,6 +184,8 @@ class IngestStream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        # A cancelled task leads by its frames to this object and to the batch it held.
+        self._greeting = self._reader = self._trimming = None
 
     async def _greet(self, messages: AsyncIterator[bytes]) -> _Greeted:
         hello = await _read_hello(messages)
@@ -223,7 +227,11 @@ class IngestStream:
             if item is None:
                 return
             if isinstance(item, Exception):
-                raise item
+                try:
+                    raise item
+                finally:
+                    # Its traceback leads to this frame: a circle that would outlive the stream.
+                    del item
             if isinstance(item, GoAway):
                 yield item
                 continue
@@ -248,16 +256,20 @@ class IngestStream:
         try:
             first = True
             async for message in messages:
+                arrived = time.monotonic()
                 batch = _read_batch(message, granted)
                 # From here on the bytes are held once, in the batch.
                 del message
                 await self._check_number(greeted, batch.sequence, first=first)
                 first = False
                 await self._window.acquire()
-                admitted = await self._group_commit.wait_for_room(len(batch.records))
-                self._submit(greeted, batch, admitted)
+                admitted = await self._group_commit.wait_for_room(len(batch.records), arrived)
+                self._submit(greeted, batch, admitted, arrived)
                 del batch
             self._put(None)
+        except TelemetryError as error:
+            # Without the traceback, whose frames hold the batch.
+            self._put(error.with_traceback(None))
         except Exception as error:  # noqa: BLE001 - the answering side raises it
             self._put(error)
 
@@ -273,7 +285,7 @@ class IngestStream:
             async with self._patience():
                 await self._producers.start_at(greeted.producer, sequence, self._now())
 
-    def _submit(self, greeted: _Greeted, batch: _Batch, admitted: int) -> None:
+    def _submit(self, greeted: _Greeted, batch: _Batch, admitted: int, arrived: float) -> None:
         producer = greeted.producer
         pending = PendingBatch(
             BatchKey(producer, batch.sequence),
@@ -283,6 +295,7 @@ class IngestStream:
             batch.refused,
             admitted,
             self._group_commit.wait_seconds,
+            arrived,
         )
         self._group_commit.submit(pending)
         self._accepted = batch.sequence

@@ -166,6 +166,15 @@ class Lane:
             raise
         return cls(connection, lane)
 
+    async def ping(self, timeout_seconds: float) -> None:
+        """Tell whether the session answers.
+
+        Raises:
+            DatabaseUnavailable: Not in this time.
+        """
+        with translated():
+            await self._connection.fetchval(sql.ping, timeout=timeout_seconds)
+
     def terminate(self) -> None:
         """Drop the session at once; a transaction that runs is rolled back."""
         self._connection.terminate()

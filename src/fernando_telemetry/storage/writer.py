@@ -58,6 +58,38 @@ class Writer:
             lane, self._lane = self._lane, None
             await lane.close()
 
+    async def reach(self, *, is_wanted: Callable[[], bool]) -> None:
+        """Wait until the database answers on this writer's session.
+
+        Args:
+            is_wanted: Tells whether anybody still waits for what is to be flushed.
+
+        Raises:
+            DatabaseUnavailable: Nobody waits any more.
+        """
+        delay = FIRST_DELAY_SECONDS
+        while True:
+            try:
+                await self._ping()
+            except DatabaseUnavailable as error:
+                log.warning("database_not_reached", cause=repr(error.__cause__ or error))
+                await asyncio.sleep(delay)
+                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+                if not is_wanted():
+                    raise
+            else:
+                return
+
+    async def _ping(self) -> None:
+        try:
+            if self._lane is None:
+                self._lane = await Lane.open(self._settings)
+            else:
+                await self._lane.ping(self._settings.connect_timeout_seconds)
+        except BaseException:
+            await self._drop_lane()
+            raise
+
     async def flush(
         self,
         batches: Sequence[FlushBatch],

@@ -6,11 +6,21 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
+from grpc import aio
 
 from fernando.telemetry.v1 import IngestTelemetryResponse, StreamTelemetryResponse
 from fernando.telemetry.v1.ingest_service_pb2 import DESCRIPTOR
 from fernando_telemetry.ingest.service import IngestService
 from fernando_telemetry.transport.converters.ingest_service import stream_response, unary_response
+
+
+async def _messages(context: Any) -> AsyncIterator[bytes]:
+    """Read a stream's messages and keep none: gRPC's own iterator would hold the latest one."""
+    while True:
+        received = [await context.read()]
+        if received[0] is aio.EOF:
+            return
+        yield received.pop()
 
 
 class IngestServicer:
@@ -25,7 +35,7 @@ class IngestServicer:
         context: Any,
     ) -> AsyncIterator[StreamTelemetryResponse]:
         """Answer the raw messages of one stream."""
-        messages = self._ingest.stream(requests)
+        messages = self._ingest.stream(_messages(context))
         try:
             async for message in messages:
                 yield stream_response(message)

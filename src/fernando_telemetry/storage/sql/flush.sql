@@ -16,6 +16,10 @@ SELECT pg_advisory_lock(1179603534, $1::int4);
 -- $1 lane int4
 SELECT pg_advisory_xact_lock(1179603534, $1::int4);
 
+-- name: ping
+-- Tells that the session answers.
+SELECT 1;
+
 -- name: clock
 -- The database's clock: ingested_at of every row of the flush.
 SELECT clock_timestamp();
