@@ -42,10 +42,10 @@ def batch(sequence: int, *items: Message | bytes, record_count: int | None = Non
 class IngestCall:
     """One open stream; leaving the block cancels what is left of it."""
 
-    def __init__(self, channel: aio.Channel, **options: Any) -> None:
+    def __init__(self, channel: aio.Channel, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self.call: Any = channel.stream_stream(
             SERVICE + "StreamTelemetry", response_deserializer=StreamTelemetryResponse.FromString
-        )(timeout=TIMEOUT_SECONDS, **options)
+        )(timeout=timeout_seconds)
 
     async def __aenter__(self) -> Self:
         return self
