@@ -21,11 +21,17 @@ from fernando_telemetry.storage.sessions import ReaderPool
 _SYSTEM_METRICS: Final = Listing(
     "ListSystemMetrics", "metric_timestamp", SYSTEM_METRIC_COLUMNS, SAMPLE_KEY_TYPES
 )
-_BUSINESS_METRICS: Final = Listing(
+_CURRENT_BUSINESS_METRICS: Final = Listing(
     "ListBusinessMetrics",
     "period_start",
     BUSINESS_METRIC_COLUMNS,
     CURRENT_BUSINESS_METRICS.key_types,
+)
+_EVERY_BUSINESS_METRIC: Final = Listing(
+    "ListBusinessMetrics",
+    "period_start",
+    BUSINESS_METRIC_COLUMNS,
+    EVERY_BUSINESS_METRIC.key_types,
 )
 
 
@@ -57,7 +63,10 @@ class MetricQueries:
     async def list_business_metrics(
         self, request: ListRequest, take: Take[Row], *, include_superseded: bool
     ) -> str:
-        """Give a page of KPIs, by (period_start, metric_id).
+        """Give a page of KPIs.
+
+        Current ones come by (period_start, period_end, identity), all versions by
+        (period_start, metric_id).
 
         Args:
             request: Its time range is on period_start.
@@ -73,7 +82,8 @@ class MetricQueries:
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
         """
-        page = _BUSINESS_METRICS.page(request, include_superseded)
+        listing = _EVERY_BUSINESS_METRIC if include_superseded else _CURRENT_BUSINESS_METRICS
         source = EVERY_BUSINESS_METRIC if include_superseded else CURRENT_BUSINESS_METRICS
+        page = listing.page(request, include_superseded)
         async with self._readers.snapshot() as connection:
             return await page.read(listed(connection, source, page.selection), take)

@@ -39,14 +39,22 @@ SPANS: Final = Source(
         Key("ordinal", "int4"),
     ),
 )
-_BUSINESS_METRIC_KEYS: Final = (
-    Key("period_start", "time", "v.period_start"),
-    Key("metric_id", "uuid", "v.metric_id"),
-)
+# A KPI's place is that of its identity, not of its version: one that is corrected while its list
+# is paged stays where it was, and comes once.
 CURRENT_BUSINESS_METRICS: Final = Source(
-    sql.current_business_metrics, _BUSINESS_METRIC_KEYS, prefix="v."
+    sql.current_business_metrics,
+    (
+        Key("period_start", "time", "v.period_start"),
+        Key("period_end", "time", "v.period_end"),
+        Key("identity_hash", "uuid", "v.identity_hash"),
+    ),
+    prefix="v.",
 )
-EVERY_BUSINESS_METRIC: Final = Source(sql.every_business_metric, _BUSINESS_METRIC_KEYS, prefix="v.")
+EVERY_BUSINESS_METRIC: Final = Source(
+    sql.every_business_metric,
+    (Key("period_start", "time", "v.period_start"), Key("metric_id", "uuid", "v.metric_id")),
+    prefix="v.",
+)
 # Its third parameter is the trace's id.
 TRACE_SPANS: Final = Source(
     trace_sql.trace_spans,

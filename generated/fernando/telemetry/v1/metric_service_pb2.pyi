@@ -393,8 +393,8 @@ class ListBusinessMetricsRequest(_message.Message):
     identity.
     """
     order_by: _builtins.str
-    """`period_start desc` (the default, newest first) or `period_start`; KPIs of one moment go by
-    `metric_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD.
+    """`period_start desc` (the default, newest first) or `period_start`. KPIs of one
+    moment go by period_end and identity, with include_superseded by `metric_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD.
     """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;

@@ -29,7 +29,8 @@ WHERE start_time >= $1 AND start_time < $2
 SELECT v.metric_name, v.metric_category, v.metric_value::text AS metric_value, v.metric_unit,
     v.currency, v.period_start, v.period_end, v.period_type::text AS period_type,
     v.calculation_method::text AS calculation_method, v.license_id, v.customer_id, v.user_id,
-    v.dimensions, v.time_zone, v.metric_id, v.ingested_at, false AS superseded
+    v.dimensions, v.time_zone, v.metric_id, v.ingested_at, v.identity_hash,
+    false AS superseded
 FROM business_metric_versions v
 WHERE v.period_start >= $1 AND v.period_start < $2 AND v.period_end > $1
     AND NOT EXISTS (
