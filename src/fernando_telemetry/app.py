@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
+from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import Retention
@@ -147,14 +147,10 @@ class Application:
             self._embedded = EmbeddedPostgres(settings)
             self.dsn = await self._embedded.start()
             self._loops.append(asyncio.create_task(self._watch_embedded(self._embedded)))
-        control = self._session(
-            "control", settings.control_dsn or self.dsn, settings.query_timeout_seconds
-        )
+        control = SessionSettings.of(settings, settings.control_dsn or self.dsn, "control")
         await migrate(control, allowed=settings.migrate == "on")
         self._control = ControlPool(control, size=4)
-        readers = self._session(
-            "reader", settings.read_dsn or self.dsn, settings.query_timeout_seconds
-        )
+        readers = SessionSettings.of(settings, settings.read_dsn or self.dsn, "reader")
         self._readers = ReaderPool(readers, settings.reader_connections)
         facts = await server_facts(self._control)
         if not facts.fsync or not facts.full_page_writes:
@@ -163,17 +159,6 @@ class Application:
             )
         self._identity = ServerIdentity(
             version("fernando-telemetry"), facts.version, datetime.now(UTC)
-        )
-
-    def _session(self, role: str, dsn: str, statement_timeout_seconds: float) -> SessionSettings:
-        settings = self._settings
-        return SessionSettings(
-            dsn,
-            f"fernando-telemetry {role}",
-            settings.database_connect_timeout_seconds,
-            settings.database_command_timeout_seconds,
-            settings.lock_timeout_seconds,
-            statement_timeout_seconds,
         )
 
     async def _build(self) -> None:
@@ -205,8 +190,8 @@ class Application:
         self, control: ControlPool, partitions: Partitions
     ) -> tuple[IngestService, GroupCommit]:
         settings = self._settings
-        writer_session = self._session(
-            "writer", self.dsn, settings.database_command_timeout_seconds
+        writer_session = SessionSettings.of(
+            settings, self.dsn, "writer", settings.database_command_timeout_seconds
         )
         series = SeriesDictionary(control)
         budget = ByteBudget(settings.admitted_bytes)
@@ -284,6 +269,3 @@ class Application:
             settings.health_interval_seconds,
         )
         self._watch(own.run(f"{settings.host_name}:{self.port}"), "own-metrics")
-
-
-__all__ = ["Application", "StartupError"]

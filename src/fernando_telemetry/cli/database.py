@@ -33,21 +33,9 @@ def current_dsn(settings: Settings) -> str:
     return running.dsn
 
 
-def session(settings: Settings, dsn: str, name: str) -> SessionSettings:
-    """Give the session settings of a command."""
-    return SessionSettings(
-        dsn,
-        f"fernando-telemetry {name}",
-        settings.database_connect_timeout_seconds,
-        settings.database_command_timeout_seconds,
-        settings.lock_timeout_seconds,
-        settings.query_timeout_seconds,
-    )
-
-
 def run_sql(settings: Settings, statement: str, *, as_json: bool) -> int:
     """Run a statement and print its rows; 1 where PostgreSQL refuses it."""
-    opened = session(settings, current_dsn(settings), "sql")
+    opened = SessionSettings.of(settings, current_dsn(settings), "sql")
     try:
         result = asyncio.run(run_read_only(opened, statement))
     except SqlRefused as error:
@@ -90,14 +78,14 @@ def run_migrate(settings: Settings) -> None:
 
     async def run() -> None:
         if settings.dsn:
-            await migrate(session(settings, settings.dsn, "migrate"), allowed=True)
+            await migrate(SessionSettings.of(settings, settings.dsn, "migrate"), allowed=True)
             return
         running = running_server(effective_data_dir(settings))
         if running is not None:
-            await migrate(session(settings, running.dsn, "migrate"), allowed=True)
+            await migrate(SessionSettings.of(settings, running.dsn, "migrate"), allowed=True)
             return
         async with EmbeddedPostgres(settings) as embedded:
-            await migrate(session(settings, embedded.dsn, "migrate"), allowed=True)
+            await migrate(SessionSettings.of(settings, embedded.dsn, "migrate"), allowed=True)
 
     asyncio.run(run())
     print("The schema is up to date.")

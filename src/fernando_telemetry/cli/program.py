@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from fernando_telemetry.cli import query, send
-from fernando_telemetry.domain.errors import StartupError, TelemetryError
+from fernando_telemetry.domain.errors import TelemetryError
 
 app = typer.Typer(
     name="fernando-telemetry",
@@ -151,6 +151,3 @@ def migrate(*, data_dir: DataDir = None, dsn: Dsn = None) -> None:
     from fernando_telemetry.cli.database import run_migrate
 
     run_migrate(_settings(data_dir=data_dir, dsn=dsn))
-
-
-__all__ = ["StartupError", "app", "run"]

@@ -140,7 +140,11 @@ async def _each(
             tally.accepted += 1
 
 
-def _check_counts(total: int, declared: int) -> None:
+def _check_whole(records: Any, columns: Any) -> None:
+    """Check lengths and counts, of TelemetryRecords as of its twin."""
+    total = len(records.events) + len(records.system_metrics) + len(records.business_metrics)
+    total += len(records.spans) + _check_lengths(columns)
+    declared = records.record_count
     if total > limits.BATCH_RECORDS:
         raise Refusal("too_many_records", f"{total} records, at most {limits.BATCH_RECORDS}")
     if declared not in {0, total}:
@@ -167,9 +171,7 @@ def _split(data: bytes) -> _Lists:
     except DecodeError:
         return _split_one_by_one(data)
     columns = records.metric_columns
-    total = len(records.events) + len(records.system_metrics) + len(records.business_metrics)
-    total += len(records.spans) + _check_lengths(columns)
-    _check_counts(total, records.record_count)
+    _check_whole(records, columns)
     return _Lists(
         records.events,
         records.system_metrics,
@@ -186,9 +188,7 @@ def _split_one_by_one(data: bytes) -> _Lists:
         columns = wire.RawColumns.FromString(wire.joined(raw.metric_columns))
     except DecodeError:
         raise Refusal("undecodable", "not a TelemetryRecords message") from None
-    total = len(raw.events) + len(raw.system_metrics) + len(raw.business_metrics)
-    total += len(raw.spans) + _check_lengths(columns)
-    _check_counts(total, raw.record_count)
+    _check_whole(raw, columns)
     return _Lists(
         list(_parsed(Event, raw.events)),
         list(_parsed(SystemMetric, raw.system_metrics)),

@@ -24,7 +24,7 @@ from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.decode import Refusal, check_batch
-from fernando_telemetry.storage.flush import BatchKey, FlushBatch, Repeat, RequestKey, Result
+from fernando_telemetry.storage.marks import BatchKey, FlushBatch, Repeat, RequestKey, Result
 from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)

@@ -29,7 +29,7 @@ from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.defaults import checked_defaults
 from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
 from fernando_telemetry.ingest.stream import IngestStream, Message
-from fernando_telemetry.storage.flush import RequestKey
+from fernando_telemetry.storage.marks import RequestKey
 from fernando_telemetry.storage.producers import Producers
 
 
@@ -82,7 +82,6 @@ class IngestService:
         stream = IngestStream(
             self._group_commit,
             self._producers,
-            self._budget,
             self._grants,
             self._now,
             self._options.stream_age_seconds,

@@ -33,12 +33,12 @@ from fernando_telemetry.domain.errors import (
     Undecodable,
 )
 from fernando_telemetry.ingest import wire
-from fernando_telemetry.ingest.admission import ByteBudget, Grants
+from fernando_telemetry.ingest.admission import Grants
 from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.decode import Refusal
 from fernando_telemetry.ingest.defaults import checked_defaults
 from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
-from fernando_telemetry.storage.flush import BatchKey
+from fernando_telemetry.storage.marks import BatchKey
 from fernando_telemetry.storage.producers import ProducerKey, Producers, ProducerState
 
 log = structlog.get_logger(__name__)
@@ -93,7 +93,6 @@ class IngestStream:
     Args:
         group_commit: Takes the batches.
         producers: Hello, resume and trimming.
-        budget: Byte budget of admitted batches.
         grants: Gives this stream the size of its largest batch.
         now: The clock.
         age_seconds: The stream is sent elsewhere after it; 0: never.
@@ -103,14 +102,12 @@ class IngestStream:
         self,
         group_commit: GroupCommit,
         producers: Producers,
-        budget: ByteBudget,
         grants: Grants,
         now: Callable[[], datetime],
         age_seconds: float,
     ) -> None:
         self._group_commit = group_commit
         self._producers = producers
-        self._budget = budget
         self._grants = grants
         self._now = now
         self._age_seconds = age_seconds

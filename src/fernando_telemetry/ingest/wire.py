@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, timestamp_pb2
 from google.protobuf.message import DecodeError, Message
 
 from fernando.telemetry.v1 import business_metric_pb2, event_pb2, span_pb2, system_metric_pb2
@@ -96,8 +96,6 @@ def _lenient(message: descriptor_pb2.DescriptorProto) -> None:
 
 def _pool() -> descriptor_pool.DescriptorPool:
     pool = descriptor_pool.DescriptorPool()
-    from google.protobuf import timestamp_pb2
-
     pool.AddSerializedFile(timestamp_pb2.DESCRIPTOR.serialized_pb)
     pool.Add(_splitting_file())
     for module in (event_pb2, system_metric_pb2, business_metric_pb2, span_pb2):

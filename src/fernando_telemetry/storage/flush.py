@@ -11,26 +11,20 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.identifiers import uuid7_run
 from fernando_telemetry.domain.series import SeriesIdentity
-from fernando_telemetry.domain.verdicts import Tally
-from fernando_telemetry.storage.producers import ProducerKey
+from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
 from fernando_telemetry.storage.rows import (
-    BUSINESS_METRICS,
     DISTRIBUTIONS,
-    EVENTS,
     RAW_TABLES,
     SAMPLES,
     SPANS,
-    CheckedRows,
     RawTable,
     Row,
 )
@@ -51,68 +45,6 @@ LANE_SHIFT = 40
 # All else (a missing table, a right taken away, an I/O error) is no fault of records, and they
 # must not be told so in an ack, which is final.
 ROW_STATE_CLASSES = ("22", "23", "54")
-
-
-@dataclass(frozen=True, slots=True)
-class BatchKey:
-    """A numbered batch of a producer."""
-
-    producer: ProducerKey
-    sequence: int
-
-    @property
-    def shard(self) -> int:
-        """The producer's shard."""
-        return self.producer.shard
-
-
-@dataclass(frozen=True, slots=True)
-class RequestKey:
-    """A unary request that named itself."""
-
-    shard: int
-    license_id: str
-    request_id: UUID
-
-
-@dataclass(slots=True)
-class FlushBatch:
-    """One batch on its way into a flush.
-
-    Attributes:
-        key: What makes a repeat of it known; None: a unary request without request_id.
-        shard: Shard of its rows.
-        rows: Its storable rows; samples still carry their SeriesIdentity.
-        tally: The counts that its mark remembers.
-        refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
-    """
-
-    key: BatchKey | RequestKey | None
-    shard: int
-    rows: CheckedRows = field(default_factory=CheckedRows)
-    tally: Tally = field(default_factory=Tally)
-    refusal: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A batch committed by this flush."""
-
-    flush_id: int
-
-
-@dataclass(frozen=True, slots=True)
-class Repeat:
-    """A batch that had been committed before; counts are zero where its mark was trimmed."""
-
-    flush_id: int | None
-    accepted: int = 0
-    rejected: int = 0
-    adjusted: int = 0
-    refusal: int | None = None
-
-
-Result = Stored | Repeat
 
 
 class OutcomeUnknown(Exception):
@@ -212,7 +144,7 @@ class Lane:
             transaction = self._connection.transaction()
             await transaction.start()
             ingested_at: datetime = await self._connection.fetchval(sql.clock)
-            results = await self._mark(batches, flush_id, ingested_at)
+            results = await write_marks(self._connection, batches, flush_id, ingested_at)
             fresh = [
                 batch
                 for batch, result in zip(batches, results, strict=True)
@@ -285,89 +217,6 @@ class Lane:
         if isinstance(error, asyncpg.PostgresError):
             raise DatabaseUnavailable("The database refuses the flush.", 2.0) from error
 
-    # Marks ----------------------------------------------------------------------------------
-
-    async def _mark(
-        self, batches: Sequence[FlushBatch], flush_id: int, now: datetime
-    ) -> list[Result]:
-        """Write the marks and tell fresh batches from repeats."""
-        first: dict[BatchKey | RequestKey, FlushBatch] = {}
-        for batch in batches:
-            if batch.key is not None:
-                first.setdefault(batch.key, batch)
-        numbered = {key: batch for key, batch in first.items() if isinstance(key, BatchKey)}
-        requests = {key: batch for key, batch in first.items() if isinstance(key, RequestKey)}
-        repeats = await self._mark_numbered(numbered, flush_id)
-        repeats |= await self._mark_requests(requests, flush_id, now)
-        results: list[Result] = []
-        for batch in batches:
-            key = batch.key
-            if key is None or (key not in repeats and first[key] is batch):
-                results.append(Stored(flush_id))
-            elif key in repeats:
-                results.append(repeats[key])
-            else:  # a second copy inside this very group
-                one, tally = first[key], first[key].tally
-                results.append(
-                    Repeat(flush_id, tally.accepted, tally.rejected, tally.adjusted, one.refusal)
-                )
-        return results
-
-    async def _mark_numbered(
-        self, batches: dict[BatchKey, FlushBatch], flush_id: int
-    ) -> dict[BatchKey | RequestKey, Repeat]:
-        if not batches:
-            return {}
-        keys = list(batches)
-        returned = await self._connection.fetch(
-            sql.insert_batch_marks,
-            *_columns(keys),
-            [batches[key].tally.accepted for key in keys],
-            [batches[key].tally.rejected for key in keys],
-            [batches[key].tally.adjusted for key in keys],
-            [batches[key].refusal for key in keys],
-            flush_id,
-        )
-        fresh = {_batch_key(row) for row in returned}
-        progress = {
-            ProducerKey(row["license_id"], row["producer_id"]): row["contiguous_through"]
-            for row in await self._connection.fetch(sql.progress_of, *_producers(keys))
-        }
-        late = [key for key in fresh if key.sequence <= progress.get(key.producer, 0)]
-        if late:
-            await self._connection.execute(sql.delete_batch_marks, *_columns(late))
-            fresh.difference_update(late)
-        repeated = [key for key in keys if key not in fresh]
-        repeats: dict[BatchKey | RequestKey, Repeat] = {key: Repeat(None) for key in repeated}
-        if repeated:
-            for row in await self._connection.fetch(sql.batch_marks, *_columns(repeated)):
-                repeats[_batch_key(row)] = _repeat(row)
-        return repeats
-
-    async def _mark_requests(
-        self, batches: dict[RequestKey, FlushBatch], flush_id: int, now: datetime
-    ) -> dict[BatchKey | RequestKey, Repeat]:
-        if not batches:
-            return {}
-        keys = list(batches)
-        returned = await self._connection.fetch(
-            sql.insert_request_marks,
-            *_request_columns(keys),
-            [batches[key].tally.accepted for key in keys],
-            [batches[key].tally.rejected for key in keys],
-            [batches[key].tally.adjusted for key in keys],
-            flush_id,
-            now,
-        )
-        fresh = {_request_key(row) for row in returned}
-        repeated = [key for key in keys if key not in fresh]
-        if not repeated:
-            return {}
-        rows = await self._connection.fetch(sql.request_marks, *_request_columns(repeated))
-        return {_request_key(row): _repeat(row) for row in rows}
-
-    # Rows -----------------------------------------------------------------------------------
-
     async def _copy(
         self,
         batches: list[FlushBatch],
@@ -399,29 +248,29 @@ def _finished(
 ) -> list[Row]:
     """Give a table's rows of all batches with the columns that the flush adds."""
     rows: list[Row] = []
-    match table:
-        case t if t is EVENTS or t is BUSINESS_METRICS:
-            ids = uuid7_run(millis, secrets.randbits(73))
-            for batch in batches:
-                added = (ingested_at, batch.shard, flush_id)
-                rows += [(next(ids), *row, *added) for row in batch.rows.rows[table.name]]
-        case t if t is SAMPLES:
-            for batch in batches:
-                added_to_sample = (batch.shard, flush_id)
-                rows += [
-                    (series[identity], time, value, *added_to_sample)
-                    for identity, time, value in batch.rows.rows[table.name]
-                ]
-            # One series' samples lie side by side: BRIN over (series_id, time) then finds them.
-            rows.sort(key=lambda row: (row[0], row[1]))
-        case t if t is DISTRIBUTIONS:
-            for batch in batches:
-                for identity, *rest in batch.rows.rows[table.name]:
-                    rows.append((series[identity], *rest, len(rows), batch.shard, flush_id))
-        case t if t is SPANS:
-            for batch in batches:
-                for row in batch.rows.rows[table.name]:
-                    rows.append((*row, ingested_at, len(rows), batch.shard, flush_id))
+    if table.id_column:
+        ids = uuid7_run(millis, secrets.randbits(73))
+        for batch in batches:
+            added = (ingested_at, batch.shard, flush_id)
+            rows += [(next(ids), *row, *added) for row in batch.rows.rows[table.name]]
+    elif table is SAMPLES:
+        for batch in batches:
+            shard = batch.shard
+            rows += [
+                (series[identity], time, value, shard, flush_id)
+                for identity, time, value in batch.rows.rows[table.name]
+            ]
+        # One series' samples lie side by side: BRIN over (series_id, time) then finds them.
+        rows.sort(key=lambda row: (row[0], row[1]))
+    elif table is DISTRIBUTIONS:
+        for batch in batches:
+            for identity, *rest in batch.rows.rows[table.name]:
+                rows.append((series[identity], *rest, len(rows), batch.shard, flush_id))
+    else:
+        assert table is SPANS
+        for batch in batches:
+            for row in batch.rows.rows[table.name]:
+                rows.append((*row, ingested_at, len(rows), batch.shard, flush_id))
     return rows
 
 
@@ -429,50 +278,6 @@ def _extent(table: RawTable, rows: list[Row]) -> tuple[int, datetime | None, dat
     place = table.time_index + (1 if table.id_column else 0)
     times = [row[place] for row in rows]
     return len(rows), min(times, default=None), max(times, default=None)
-
-
-def _columns(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
-    return (
-        [key.shard for key in keys],
-        [key.producer.license_id for key in keys],
-        [key.producer.producer_id for key in keys],
-        [key.sequence for key in keys],
-    )
-
-
-def _producers(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
-    producers = list({key.producer for key in keys})
-    return (
-        [one.shard for one in producers],
-        [one.license_id for one in producers],
-        [one.producer_id for one in producers],
-    )
-
-
-def _request_columns(keys: Sequence[RequestKey]) -> tuple[list[Any], ...]:
-    return (
-        [key.shard for key in keys],
-        [key.license_id for key in keys],
-        [key.request_id for key in keys],
-    )
-
-
-def _batch_key(row: Any) -> BatchKey:
-    return BatchKey(ProducerKey(row["license_id"], row["producer_id"]), row["sequence"])
-
-
-def _request_key(row: Any) -> RequestKey:
-    return RequestKey(row["shard"], row["license_id"], UUID(int=row["request_id"].int))
-
-
-def _repeat(row: Any) -> Repeat:
-    return Repeat(
-        row["flush_id"],
-        row["accepted_count"],
-        row["rejected_count"],
-        row["adjusted_count"],
-        row["refusal"],
-    )
 
 
 async def outcome_of(settings: SessionSettings, unknown: OutcomeUnknown) -> bool:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import bisect
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -157,16 +157,11 @@ class Partitions:
         self._floor = BEGINNING
         self._making = asyncio.Lock()
 
-    async def load(self) -> None:
-        """Read what exists."""
-        async with self._control.transaction() as connection:
-            await self._read(connection)
-
     def forget(self) -> None:
         """Let the next `ensure` read the catalogue anew."""
         self._known.clear()
 
-    async def ensure(self, needed: dict[str, Iterable[datetime]]) -> None:
+    async def ensure(self, needed: dict[str, Sequence[datetime]]) -> None:
         """Make the partitions that rows of these times need; free of I/O when they are known.
 
         Args:
@@ -181,9 +176,7 @@ class Partitions:
             await connection.execute(sql.lock)
             await self._read(connection)
             for table, time in list(self._missing(needed)):
-                # Made by an earlier turn of this loop?
-                if self._gap(table, time) is not None:
-                    await self._make(connection, table, time)
+                await self._make(connection, table, time)
 
     async def ensure_ahead(self, now: datetime, days: int) -> None:
         """Make the partitions of today and the `days` that follow."""
@@ -193,13 +186,21 @@ class Partitions:
         await self.ensure(dict.fromkeys(self._tables, moments))
 
     def _missing(
-        self, needed: dict[str, Iterable[datetime]]
+        self, needed: dict[str, Sequence[datetime]]
     ) -> Iterable[tuple[PartitionedTable, datetime]]:
         for name, times in needed.items():
             table = self._tables[name]
+            # The rule: all rows of a flush lie in one partition, which two looks can tell.
+            if times and self._is_within_one(table, min(times), max(times)):
+                continue
             for time in times:
                 if self._gap(table, time) is not None:
                     yield table, time
+
+    def _is_within_one(self, table: PartitionedTable, first: datetime, last: datetime) -> bool:
+        known = self._known.get(table.name, [])
+        place = bisect.bisect_right(known, first, key=lambda item: item.start)
+        return place > 0 and last < known[place - 1].end
 
     def _gap(self, table: PartitionedTable, time: datetime) -> _Range | None:
         """Give the free range around `time`, or None where a partition covers it."""
@@ -224,7 +225,7 @@ class Partitions:
 
     async def _make(self, connection: Connection, table: PartitionedTable, time: datetime) -> None:
         gap = self._gap(table, time)
-        if gap is None:
+        if gap is None:  # made by an earlier turn
             return
         floor = span_start(self._floor, table.length)
         if time < floor:

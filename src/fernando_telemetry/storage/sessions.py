@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable, QueryTooExpensive
+from fernando_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -52,6 +53,31 @@ class SessionSettings:
     command_timeout_seconds: float
     lock_timeout_seconds: float
     statement_timeout_seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        settings: Settings,
+        dsn: str,
+        role: str,
+        statement_timeout_seconds: float | None = None,
+    ) -> SessionSettings:
+        """Give what a session of this program sets.
+
+        Args:
+            settings: Its time-outs.
+            dsn: Where it goes.
+            role: What it is for; PostgreSQL shows it as `fernando-telemetry <role>`.
+            statement_timeout_seconds: Default: that of a query.
+        """
+        return cls(
+            dsn,
+            f"fernando-telemetry {role}",
+            settings.database_connect_timeout_seconds,
+            settings.database_command_timeout_seconds,
+            settings.lock_timeout_seconds,
+            statement_timeout_seconds or settings.query_timeout_seconds,
+        )
 
     def server_settings(self) -> dict[str, str]:
         """Give the session's parameters in PostgreSQL's words."""

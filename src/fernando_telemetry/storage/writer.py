@@ -16,14 +16,13 @@ from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import RecordKind, Verdict
 from fernando_telemetry.storage.flush import (
-    FlushBatch,
     Lane,
     OutcomeUnknown,
     PartitionMissing,
-    Result,
     RowsRefused,
     outcome_of,
 )
+from fernando_telemetry.storage.marks import FlushBatch, Result
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -33,6 +32,18 @@ log = structlog.get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
+
+
+class _Pause:
+    """Pauses that double, from one attempt to the next."""
+
+    def __init__(self) -> None:
+        self._seconds = FIRST_DELAY_SECONDS
+
+    async def wait(self) -> None:
+        """Wait, and make the next wait longer."""
+        await asyncio.sleep(self._seconds)
+        self._seconds = min(self._seconds * 2, LONGEST_DELAY_SECONDS)
 
 
 class Writer:
@@ -67,14 +78,13 @@ class Writer:
         Raises:
             DatabaseUnavailable: Nobody waits any more.
         """
-        delay = FIRST_DELAY_SECONDS
+        pause = _Pause()
         while True:
             try:
                 await self._ping()
             except DatabaseUnavailable as error:
                 log.warning("database_not_reached", cause=repr(error.__cause__ or error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+                await pause.wait()
                 if not is_wanted():
                     raise
             else:
@@ -82,10 +92,11 @@ class Writer:
 
     async def _ping(self) -> None:
         try:
-            if self._lane is None:
-                self._lane = await Lane.open(self._settings)
+            lane = self._lane
+            if lane is None:
+                await self._opened()
             else:
-                await self._lane.ping(self._settings.connect_timeout_seconds)
+                await lane.ping(self._settings.connect_timeout_seconds)
         except BaseException:
             await self._drop_lane()
             raise
@@ -114,7 +125,7 @@ class Writer:
             DatabaseUnavailable: Nobody waits any more, and nothing was committed, or it could
                 not be learned whether it was: a repeat will tell.
         """
-        delay = FIRST_DELAY_SECONDS
+        pause = _Pause()
         places = list(range(len(batches)))
         # The attempt whose COMMIT nothing is known of, and its places. It is cleared up before
         # the next attempt, however long that takes: a batch without a mark would be stored
@@ -135,16 +146,20 @@ class Writer:
                 await self._isolate(group, refused, on_refused)
             except PartitionMissing:
                 self._partitions.forget()
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+                await pause.wait()
             except DatabaseUnavailable as error:
                 await self._drop_lane()
                 log.warning("flush_retried", cause=repr(error.__cause__ or error))
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, LONGEST_DELAY_SECONDS)
+                await pause.wait()
                 places = [place for place in places if is_wanted(place)]
                 if not places:
                     raise
+
+    async def _opened(self) -> Lane:
+        """Give the lane, a new one where the last was dropped."""
+        if self._lane is None:
+            self._lane = await Lane.open(self._settings)
+        return self._lane
 
     async def _drop_lane(self) -> None:
         if self._lane is not None:
@@ -153,10 +168,9 @@ class Writer:
 
     async def _attempt(self, batches: Sequence[FlushBatch]) -> list[Result]:
         series = await self._prepare(batches)
-        if self._lane is None:
-            self._lane = await Lane.open(self._settings)
+        lane = await self._opened()
         try:
-            return await self._lane.flush(batches, series)
+            return await lane.flush(batches, series)
         except (OutcomeUnknown, RowsRefused, PartitionMissing):
             raise
         except BaseException:
@@ -167,13 +181,13 @@ class Writer:
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
         """Make the partitions and series that the rows need."""
         needed = {
-            table.name: {
+            table.name: [
                 row[table.time_index] for batch in batches for row in batch.rows.rows[table.name]
-            }
+            ]
             for table in RAW_TABLES
         }
         now = datetime.now(UTC)
-        await self._partitions.ensure({**needed, "flushes": {now}})
+        await self._partitions.ensure({**needed, "flushes": [now]})
         identities = {identity for batch in batches for identity in batch.rows.series()}
         return await self._series.resolve(identities, now.date()) if identities else {}
 
@@ -222,9 +236,7 @@ class Writer:
         part.rows[table] = [batch.rows.rows[table][place] for place in places]
         trial = FlushBatch(None, batch.shard, part)
         series = await self._prepare([trial])
-        if self._lane is None:
-            self._lane = await Lane.open(self._settings)
-        if await self._lane.would_take(trial, series):
+        if await (await self._opened()).would_take(trial, series):
             return []
         if len(places) == 1:
             return places

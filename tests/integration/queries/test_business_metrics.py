@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -149,7 +149,7 @@ async def test_the_range_is_on_period_start(
     ]
     # Tomorrow may be in the next month, whose partition is made on demand.
     control = ControlPool(session_settings(database), 1)
-    needed: dict[str, Iterable[datetime]] = {
+    needed: dict[str, Sequence[datetime]] = {
         "business_metric_versions": [row["period_end"] for row in rows]
     }
     await Partitions(control, raw_tables()).ensure(needed)
