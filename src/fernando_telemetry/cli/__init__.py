@@ -1,8 +1,15 @@
 """The command line: parse, load settings, call. Imports stay inside commands: starts are quick.
 
-program.py    the commands and their flags
-serving.py    serve: the server's life as a process, and what it prints
-database.py   dsn, sql, migrate
-send.py       send one record; a client of the SDK
-query.py      list records; a client of the SDK
+program.py      the commands and their flags
+signatures.py   commands whose flags come from a table
+serving.py      serve and agent: their life as a process, and what serve prints
+database.py     dsn, sql, migrate
+send.py         store records; flags.py has its flags, sending.py sends and retries
+query.py        list records; listing.py has ranges, pages and traces
+kinds.py        the columns of each kind of record
+tables.py       tables that fit the terminal; printing.py writes them, or lines of JSON
+record_json.py  records as JSON and back
+times.py        times and durations as typed
+connection.py   which server, one channel, how a command ends
+failures.py     what a failed call says
 """

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
+
+from fernando_telemetry.cli.signatures import add_command
 
 app = typer.Typer(help="List what a running server has stored.", no_args_is_help=True)
 
@@ -46,114 +49,69 @@ DataDir = Annotated[
 ]
 
 
-def _add(name: str, help_text: str) -> None:
+TraceId = Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 or 16 hex digits.")]
+
+# What is a field of `Wanted` in listing.py, in the order that --help shows.
+_RANGE: Final[dict[str, tuple[Any, Any]]] = {
+    "last": (Last, None),
+    "start": (Start, None),
+    "end": (End, None),
+}
+_OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
+    "as_json": (AsJson, False),
+    "local": (Local, False),
+    "target": (Target, None),
+    "data_dir": (DataDir, None),
+}
+_LIST: Final = (
+    _RANGE
+    | {
+        "filter": (Filter, ""),
+        "limit": (Limit, None),
+        "all_rows": (AllRows, False),
+        "oldest_first": (OldestFirst, False),
+    }
+    | _OUTPUT
+)
+_BUSINESS: Final = _LIST | {"include_superseded": (Superseded, False)}
+_TRACE: Final = (
+    {"trace_id": (TraceId, inspect.Parameter.empty)}
+    | _RANGE
+    | {"limit": (TraceLimit, None), "all_rows": (AllRows, False)}
+    | _OUTPUT
+)
+
+
+def _add(name: str, help_text: str, flags: dict[str, tuple[Any, Any]] = _LIST) -> None:
     """Add the command that lists one kind of record."""
 
-    def command(
-        *,
-        last: Last = None,
-        start: Start = None,
-        end: End = None,
-        filter_text: Filter = "",
-        limit: Limit = None,
-        all_rows: AllRows = False,
-        oldest_first: OldestFirst = False,
-        as_json: AsJson = False,
-        local: Local = False,
-        target: Target = None,
-        data_dir: DataDir = None,
-    ) -> None:
+    def command(**given: Any) -> None:
         from fernando_telemetry.cli.kinds import LIST_KINDS
         from fernando_telemetry.cli.listing import Wanted, show
 
-        wanted = Wanted(
-            start=start,
-            end=end,
-            last=last,
-            filter=filter_text,
-            limit=limit,
-            all_rows=all_rows,
-            oldest_first=oldest_first,
-            as_json=as_json,
-            local=local,
-            target=target,
-            data_dir=data_dir,
-        )
-        show(LIST_KINDS[name], wanted)
+        show(LIST_KINDS[name], Wanted(**given))
 
-    app.command(name=name, help=help_text)(command)
+    add_command(app, name, help_text, flags, command)
+
+
+def _trace(trace_id: str, **given: Any) -> None:
+    from fernando_telemetry.cli.listing import Wanted, show_trace
+
+    show_trace(trace_id, Wanted(**given))
 
 
 _add("events", "List events, newest first, of the last 5 minutes unless told otherwise.")
 _add("metrics", "List samples of system metrics, newest first, of the last 5 minutes by default.")
-
-
-@app.command()
-def business(
-    *,
-    last: Last = None,
-    start: Start = None,
-    end: End = None,
-    filter_text: Filter = "",
-    include_superseded: Superseded = False,
-    limit: Limit = None,
-    all_rows: AllRows = False,
-    oldest_first: OldestFirst = False,
-    as_json: AsJson = False,
-    local: Local = False,
-    target: Target = None,
-    data_dir: DataDir = None,
-) -> None:
-    """List KPIs by period_start, newest first, of the last 24 hours by default."""
-    from fernando_telemetry.cli.kinds import BUSINESS
-    from fernando_telemetry.cli.listing import Wanted, show
-
-    wanted = Wanted(
-        start=start,
-        end=end,
-        last=last,
-        filter=filter_text,
-        limit=limit,
-        all_rows=all_rows,
-        oldest_first=oldest_first,
-        include_superseded=include_superseded,
-        as_json=as_json,
-        local=local,
-        target=target,
-        data_dir=data_dir,
-    )
-    show(BUSINESS, wanted)
-
-
+_add(
+    "business",
+    "List KPIs by period_start, newest first, of the last 24 hours by default.",
+    _BUSINESS,
+)
 _add("spans", "List spans, newest first, of the last 5 minutes unless told otherwise.")
-
-
-@app.command()
-def trace(
-    trace_id: Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 or 16 hex digits.")],
-    *,
-    last: Last = None,
-    start: Start = None,
-    end: End = None,
-    limit: TraceLimit = None,
-    all_rows: AllRows = False,
-    as_json: AsJson = False,
-    local: Local = False,
-    target: Target = None,
-    data_dir: DataDir = None,
-) -> None:
-    """Show the spans of one trace, oldest first. A time range makes it quicker."""
-    from fernando_telemetry.cli.listing import Wanted, show_trace
-
-    wanted = Wanted(
-        start=start,
-        end=end,
-        last=last,
-        limit=limit,
-        all_rows=all_rows,
-        as_json=as_json,
-        local=local,
-        target=target,
-        data_dir=data_dir,
-    )
-    show_trace(trace_id, wanted)
+add_command(
+    app,
+    "trace",
+    "Show the spans of one trace, oldest first. A time range makes it quicker.",
+    _TRACE,
+    _trace,
+)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
 
 from fernando_telemetry.cli.flags import EVENT, KPI, METRIC, REPEATABLE, SPAN, Flag, RecordType
+from fernando_telemetry.cli.signatures import add_command
 
 app = typer.Typer(help="Store a record through a running server.", no_args_is_help=True)
 
@@ -64,17 +64,9 @@ def _add(kind: RecordType, help_text: str) -> None:
             )
         raise typer.Exit(send(kind, fields, **others))
 
-    annotations = {flag.field: _annotation(flag) for flag in kind.flags} | _OTHERS
-    # Typer reads a command's flags from its signature; here the contract's fields are the list.
-    signature = inspect.Signature(
-        [
-            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=given)
-            for name, given in annotations.items()
-        ]
-    )
-    command.__annotations__ = annotations
-    vars(command)["__signature__"] = signature
-    app.command(name=kind.name, help=help_text)(command)
+    flags = {flag.field: _annotation(flag) for flag in kind.flags} | _OTHERS
+    with_defaults = {name: (annotation, None) for name, annotation in flags.items()}
+    add_command(app, kind.name, help_text, with_defaults, command)
 
 
 _add(EVENT, "Store an event: something that happened at one moment.")

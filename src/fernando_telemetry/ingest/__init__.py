@@ -14,5 +14,6 @@
       v
     acks in order, or the stream ends with the trouble that may pass
 
-service.py is the door for transport; it knows no gRPC.
+service.py is the door for transport; it knows no gRPC. counters.py counts what happens, and
+own_metrics.py records it as the server's own metrics.
 """
