@@ -17,6 +17,7 @@ from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
 from fernando_telemetry.ingest.service import IngestOptions, IngestService
@@ -206,6 +207,7 @@ class Application:
                 settings.retention_traces_days,
             ),
             counters,
+            GroupChecker(use_columns=settings.columnar_ingest),
             group_bytes=settings.flush_bytes,
             group_batches=settings.flush_batches,
             wait_seconds=settings.database_wait_seconds,

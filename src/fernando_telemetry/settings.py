@@ -111,6 +111,9 @@ class Settings(BaseSettings):
     )
     flush_bytes: int = Field(2 * MIB, ge=1024, description="Batches of one flush, in bytes")
     flush_batches: int = Field(256, ge=1, description="Batches of one flush")
+    columnar_ingest: bool = Field(
+        True, description="Check and encode batches as columns where the libraries are installed"
+    )
     stream_age_seconds: float = Field(
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"
     )

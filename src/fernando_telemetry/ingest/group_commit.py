@@ -23,7 +23,8 @@ from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.decode import Refusal, check_batch
+from fernando_telemetry.ingest.decode import Refusal
+from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
 from fernando_telemetry.storage.marks import BatchKey, FlushBatch, Repeat, RequestKey, Result
 from fernando_telemetry.storage.writer import Writer
 
@@ -84,6 +85,8 @@ class GroupCommit:
         writers: Each runs one flush at a time.
         budget: Bytes of admitted batches, given back when a batch is answered and dropped.
         retention: Which times are accepted.
+        counters: Count what happens.
+        checker: Turns bytes into rows and verdicts.
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
         wait_seconds: How long a stream's batch waits for room while nothing can be committed.
@@ -96,6 +99,7 @@ class GroupCommit:
         budget: ByteBudget,
         retention: Retention,
         counters: IngestCounters,
+        checker: GroupChecker,
         *,
         group_bytes: int,
         group_batches: int,
@@ -106,6 +110,7 @@ class GroupCommit:
         self._budget = budget
         self._retention = retention
         self._counters = counters
+        self._checker = checker
         self._group_bytes = group_bytes
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
@@ -254,7 +259,7 @@ class GroupCommit:
             group = [batch for batch in group if not batch.answer.done()]
             if not group:
                 return
-            checked = [await self._check(batch) for batch in group]
+            checked = await self._check(group)
             # A writer that cannot reach the database goes on trying while anybody waits.
             results = await writer.flush(
                 [one.flush_batch for one in checked],
@@ -283,18 +288,27 @@ class GroupCommit:
             if not batch.answer.done():
                 batch.answer.set_result(outcome)
 
-    async def _check(self, batch: PendingBatch) -> CheckedPending:
-        flush_batch = FlushBatch(batch.key, batch.shard)
-        if batch.refused is not None:
-            return CheckedPending(flush_batch, Tally(), batch.refused)
-        context = context_for(self._clock(), batch.defaults, self._retention)
-        records, batch.records = batch.records, b""
-        try:
-            checked = await check_batch(records, context)
-        except Refusal as refused:
-            return CheckedPending(flush_batch, Tally(), refused)
-        flush_batch.rows = checked.rows
-        return CheckedPending(flush_batch, checked.tally, None)
+    async def _check(self, group: list[PendingBatch]) -> list[CheckedPending]:
+        """Check the batches of a group; their bytes are dropped."""
+        now = self._clock()
+        given: list[GivenBatch] = []
+        for batch in group:
+            if batch.refused is None:
+                context = context_for(now, batch.defaults, self._retention)
+                given.append(GivenBatch(batch.records, context))
+            batch.records = b""
+        results = iter(await self._checker.check(given))
+        del given
+        checked: list[CheckedPending] = []
+        for batch in group:
+            flush_batch = FlushBatch(batch.key, batch.shard)
+            result = batch.refused or next(results)
+            if isinstance(result, Refusal):
+                checked.append(CheckedPending(flush_batch, Tally(), result))
+                continue
+            flush_batch.rows, flush_batch.slices = result.rows, result.slices
+            checked.append(CheckedPending(flush_batch, result.tally, None))
+        return checked
 
 
 def _away(seconds: float) -> DatabaseUnavailable:

@@ -12,7 +12,9 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import Tally
+from fernando_telemetry.storage.columns import ColumnSlice
 from fernando_telemetry.storage.producers import ProducerKey
 from fernando_telemetry.storage.rows import CheckedRows
 from fernando_telemetry.storage.sessions import Connection
@@ -50,7 +52,8 @@ class FlushBatch:
     Attributes:
         key: What makes a repeat of it known; None: a unary request without request_id.
         shard: Shard of its rows.
-        rows: Its storable rows; samples still carry their SeriesIdentity.
+        rows: Its storable rows as tuples; samples still carry their SeriesIdentity.
+        slices: Its storable rows as columns.
         tally: The counts that its mark remembers.
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
     """
@@ -58,8 +61,24 @@ class FlushBatch:
     key: BatchKey | RequestKey | None
     shard: int
     rows: CheckedRows = field(default_factory=CheckedRows)
+    slices: list[ColumnSlice] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     refusal: int | None = None
+
+    def series(self) -> set[SeriesIdentity]:
+        """Give the identities of all its samples and distributions."""
+        found = set(self.rows.series())
+        for part in self.slices:
+            found |= part.identities()
+        return found
+
+    def make_plain(self) -> None:
+        """Turn its columns into tuples, so that single rows can be told from each other."""
+        for part in self.slices:
+            indexes = part.block.indexes[part.start : part.stop].tolist()
+            for row, index in zip(part.rows(), indexes, strict=True):
+                self.rows.add(part.block.table, row, part.block.kind, index)
+        self.slices = []
 
 
 @dataclass(frozen=True, slots=True)

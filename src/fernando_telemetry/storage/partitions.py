@@ -185,6 +185,10 @@ class Partitions:
         moments.append(now.astimezone(UTC))
         await self.ensure(dict.fromkeys(self._tables, moments))
 
+    def is_within_one(self, table: str, first: datetime, last: datetime) -> bool:
+        """Tell whether a known partition holds both times, and so all between them."""
+        return self._is_within_one(self._tables[table], first, last)
+
     def _missing(
         self, needed: dict[str, Sequence[datetime]]
     ) -> Iterable[tuple[PartitionedTable, datetime]]:

@@ -22,6 +22,7 @@ from fernando_telemetry.storage.flush import (
     RowsRefused,
     outcome_of,
 )
+from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
@@ -180,15 +181,15 @@ class Writer:
 
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
         """Make the partitions and series that the rows need."""
-        needed = {
-            table.name: [
-                row[table.time_index] for batch in batches for row in batch.rows.rows[table.name]
-            ]
-            for table in RAW_TABLES
-        }
         now = datetime.now(UTC)
-        await self._partitions.ensure({**needed, "flushes": [now]})
-        identities = {identity for batch in batches for identity in batch.rows.series()}
+        needed: dict[str, Sequence[datetime]] = {"flushes": [now]}
+        for table in RAW_TABLES:
+            times = RowsOfTable(table, batches)
+            _, first, last = times.extent()
+            if first and last and not self._partitions.is_within_one(table.name, first, last):
+                needed[table.name] = times.moments()
+        await self._partitions.ensure(needed)
+        identities = {identity for batch in batches for identity in batch.series()}
         return await self._series.resolve(identities, now.date()) if identities else {}
 
     async def _isolate(
@@ -206,6 +207,7 @@ class Writer:
         """
         found = 0
         for batch in batches:
+            batch.make_plain()
             for kind, index in await self._refused_rows(batch):
                 batch.tally.accepted -= 1
                 detail = "PostgreSQL refused the row; the server's log has its reason"
