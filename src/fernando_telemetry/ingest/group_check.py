@@ -85,10 +85,13 @@ class GroupChecker:
 
     Args:
         use_columns: False: the record checks do all.
+        fewest_records: Groups of fewer records are left to the record checks; FEWEST_RECORDS by
+            default.
     """
 
-    def __init__(self, *, use_columns: bool = True) -> None:
+    def __init__(self, *, use_columns: bool = True, fewest_records: int | None = None) -> None:
         self._use_columns = use_columns and columnar.is_available()
+        self._fewest_records = FEWEST_RECORDS if fewest_records is None else fewest_records
         self._identities = Identities()
 
     @property
@@ -117,7 +120,7 @@ class GroupChecker:
             results.append(one.checked)
             waiting.append(one)
             await asyncio.sleep(0)
-        if self._use_columns and sum(one.count for one in waiting) >= FEWEST_RECORDS:
+        if self._use_columns and sum(one.count for one in waiting) >= self._fewest_records:
             waiting = await self._check_columns(waiting)
         for one in waiting:
             plain = await check_lists(lists_of(one.records), one.given.context, len(one.given.data))

@@ -36,6 +36,8 @@ from tests.integration.ingest.records import (
 )
 from tests.integration.transport.server_log import ServerLog
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 LONGEST_AGES = {"event_timestamp": 90, "metric_timestamp": 180, "period_end": 180, "start_time": 30}
 
 
