@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fernando_telemetry.heap import limit_heap_holes
+from fernando_telemetry.heap import limit_heap_holes, settle
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
 
@@ -53,6 +53,7 @@ async def _serve(settings: Settings) -> int:
         starting.result()
         running.push_async_callback(app.stop)
         agent = await _start_agent(running, settings, app.address, stop)
+        settle()
         print(banner(app, agent), flush=True)
         failed = asyncio.create_task(app.wait_failed())
         await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
