@@ -23,6 +23,7 @@ from fernando.telemetry.v1 import (
     TelemetryRecords,
 )
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.digests import content_digest
 from fernando_telemetry.domain.verdicts import RecordKind, Rejection, Tally, Verdict
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks.business_metric import business_metric_row
@@ -34,6 +35,8 @@ from fernando_telemetry.ingest.checks.system_metric import (
     sample_row,
     system_metric_row,
 )
+from fernando_telemetry.ingest.content_digest import VERSION, ContentHash
+from fernando_telemetry.ingest.content_messages import add_messages
 from fernando_telemetry.storage.rows import BUSINESS_METRICS, EVENTS, SAMPLES, SPANS, CheckedRows
 
 SLICE_RECORDS = 200
@@ -55,10 +58,14 @@ class Refusal(Exception):
 
 @dataclass(slots=True)
 class CheckedBatch:
-    """What became of a batch's bytes: rows to store, counts and verdicts."""
+    """What became of a batch's bytes: rows to store, counts and verdicts.
+
+    `digest` is that of its content, for its mark (domain/digests.py); None where none was wanted.
+    """
 
     rows: CheckedRows = field(default_factory=CheckedRows)
     tally: Tally = field(default_factory=Tally)
+    digest: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -70,17 +77,45 @@ class _Lists:
     business_metrics: Iterable[BusinessMetric | Rejection] = ()
     spans: Iterable[Span | Rejection] = ()
     series: Iterable[MetricSeries | Rejection] = ()
-    samples: Iterable[tuple[int, int, float]] = ()
+    columns: Any = None
+
+    def samples(self) -> Iterator[tuple[int, int, float]]:
+        """Give (place in `series`, Unix microseconds, value) of the columns' samples."""
+        columns = self.columns
+        return zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True)
+
+    async def digest(self, data: bytes) -> bytes:
+        """Give the digest of the content, of which `data` are the bytes."""
+        content = ContentHash()
+        counts = await add_messages(
+            content,
+            self.events,
+            self.system_metrics,
+            self.business_metrics,
+            self.spans,
+            self.columns,
+            self.series,
+        )
+        return content_digest(data, VERSION, counts, content.signature())
 
 
-async def check_batch(data: bytes, context: CheckContext) -> CheckedBatch:
+async def check_batch(
+    data: bytes, context: CheckContext, *, with_digest: bool = False
+) -> CheckedBatch:
     """Decode the bytes of a TelemetryRecords message and check every record.
+
+    Args:
+        data: The bytes.
+        context: What the checks need to know.
+        with_digest: The batch has a mark, which wants the content's digest.
 
     Raises:
         Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
     """
     lists = _split(data)
     batch = CheckedBatch()
+    if with_digest:
+        batch.digest = await lists.digest(data)
     # A record can only be too large where the batch is.
     large = len(data) > limits.RECORD_BYTES
 
@@ -119,7 +154,7 @@ async def check_batch(data: bytes, context: CheckContext) -> CheckedBatch:
     await _each("system_metric", lists.system_metrics, system_metric, batch.tally)
     await _each("business_metric", lists.business_metrics, business_metric, batch.tally)
     await _each("span", lists.spans, span, batch.tally)
-    await _each("metric_columns", lists.samples, sample, batch.tally)
+    await _each("metric_columns", lists.samples(), sample, batch.tally)
     return batch
 
 
@@ -178,7 +213,7 @@ def _split(data: bytes) -> _Lists:
         records.business_metrics,
         records.spans,
         columns.series,
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
+        columns,
     )
 
 
@@ -195,7 +230,7 @@ def _split_one_by_one(data: bytes) -> _Lists:
         list(_parsed(BusinessMetric, raw.business_metrics)),
         list(_parsed(Span, raw.spans)),
         list(_parsed(MetricSeries, columns.series, "metric_columns.series[{}].")),
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
+        columns,
     )
 
 
