@@ -10,14 +10,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
-import pytest
 from grpc import StatusCode, aio
 
-from fernando.telemetry.client import ProducerFenced, TelemetryProducer
-from fernando.telemetry.v1 import RecordDefaults, TelemetryRecords
+from fernando.telemetry.v1 import RecordDefaults
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
-from tests.conftest import share
+from fernando_telemetry.storage.statements import load
 from tests.integration.ingest.ingest_call import IngestCall, batch, hello
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, becomes, held
 from tests.integration.ingest.records import event
@@ -137,7 +135,7 @@ async def test_a_hello_waits_for_the_flush_that_runs_and_resumes_behind_it(
             # It got past its claim and no further: the flush holds the producer.
             waiting = (
                 "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' "
-                "AND datname = current_database() AND query LIKE 'INSERT INTO producers%'"
+                "AND datname = current_database() AND query LIKE '%INSERT INTO producers%'"
             )
             await becomes(connection, waiting, 1)
             assert not reading.done()
@@ -225,8 +223,8 @@ async def test_a_hello_does_not_starve_behind_overlapping_flushes(
 ) -> None:
     """Eight writers hold the producer by turns, so that it is never free; see flush.md.
 
-    The bound is loose, for a loaded machine: without the claim a hello waited 8 s and more, and
-    here for ever.
+    The bound is loose, for a loaded machine; without the claim no hello came through here before
+    its time-out.
     """
     slow = settings.model_copy(update={"writers": 1})
     async with serving(slow) as server, aio.insecure_channel(server.address) as channel:
@@ -254,15 +252,13 @@ async def test_a_hello_does_not_starve_behind_overlapping_flushes(
 
 HOLDERS = """
 SELECT count(*) >= 4 FROM pg_stat_activity WHERE datname = current_database()
-    AND application_name = 'overlapping' AND state LIKE 'idle in transaction%'
+    AND application_name = 'overlapping' AND state = 'active'
     AND query LIKE '-- held%'
 """
 
 
 async def _overlapping(database: str, number: int, stop: asyncio.Event) -> int:
     """Hold the producer's row as a flush does, for 20 to 60 ms at a time; gives how often."""
-    from fernando_telemetry.storage.statements import load
-
     sql = load("marks")
     connection = await asyncpg.connect(
         database, server_settings={"application_name": "overlapping", "lock_timeout": "10s"}
@@ -291,40 +287,3 @@ async def _overlapping(database: str, number: int, stop: asyncio.Event) -> int:
                 await connection.execute("-- held\nSELECT pg_sleep($1)", 0.02 + 0.005 * number)
     await connection.close()
     return times
-
-
-@pytest.mark.load
-@pytest.mark.timeout(60)
-async def test_two_live_clients_with_one_id_do_not_fence_each_other_for_ever(
-    channel: aio.Channel,
-    server: Application,
-    connection: Any,
-    request: pytest.FixtureRequest,
-) -> None:
-    """One of them stops, at once and for good; the other is not even interrupted."""
-    seconds = share(request, "load", 3, 10)
-    deadline = time.monotonic() + seconds
-
-    async def run(name: str) -> tuple[int, bool]:
-        sent = 0
-        try:
-            async with TelemetryProducer(server.address, "one-id") as producer:
-                while time.monotonic() < deadline:
-                    await producer.submit(TelemetryRecords(events=[event(name)]))
-                    sent += 1
-        except ProducerFenced:
-            return sent, True
-        return sent, False
-
-    first = asyncio.create_task(run("first"))
-    await becomes(connection, f"{COUNT.replace('count(*)', 'count(*) > 20')}", value=True)
-    second = asyncio.create_task(run("second"))
-    (one, one_stopped), (two, two_stopped) = await asyncio.gather(first, second)
-    assert (one_stopped, two_stopped) == (True, False)
-    assert await connection.fetchval("SELECT epoch FROM producers") == 2
-    stored = dict(
-        await connection.fetch("SELECT event_name, count(*) FROM telemetry_events GROUP BY 1")
-    )
-    # What the first had in flight when it was fenced was not stored.
-    assert stored == {"first": one, "second": two}
-    print(f"\n{seconds} s: {one} batches of the first until it stopped, {two} of the second")
