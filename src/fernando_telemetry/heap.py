@@ -1,7 +1,8 @@
 """How memory is managed: the C library's allocator, and Python's collector of cycles.
 
-The allocator is told to give back what large messages took: gRPC reads into blocks of 64 KiB, and glibc keeps those in heaps that fill with holes: while 200
-streams wait for their turn that alone was a quarter of the process (docs/decisions/0004-memory.md).
+gRPC reads into blocks of 64 KiB, and glibc keeps those in heaps that fill with holes: while 200
+streams wait for their turn that alone was a quarter of the process, so the allocator is told to
+give them back (docs/decisions/0004-memory.md).
 """
 
 from __future__ import annotations

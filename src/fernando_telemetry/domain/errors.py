@@ -13,6 +13,7 @@
     ├── NotImplementedYet
     ├── HelloRequired             a batch before the hello, or a second hello
     ├── SequenceGap
+    ├── ProducerFenced            a newer stream of the same producer took over
     ├── RequestIdReused           a request_id that came with other content before
     ├── Passing                   may pass: retry after `retry_after_seconds`
     │   ├── Overloaded
@@ -117,6 +118,20 @@ class SequenceGap(TelemetryError):
         self.expected = expected
         self.got = got
         super().__init__(f"batch {got} came where {expected} was expected")
+
+
+class ProducerFenced(TelemetryError):
+    """A newer stream said hello with the same producer_id; nothing more is taken from this one.
+
+    Args:
+        producer_id: The producer.
+        epoch: The epoch of the stream that ends.
+    """
+
+    def __init__(self, producer_id: str, epoch: int) -> None:
+        self.producer_id = producer_id
+        self.epoch = epoch
+        super().__init__("Another stream said hello with this producer_id and took over.")
 
 
 class RequestIdReused(TelemetryError):

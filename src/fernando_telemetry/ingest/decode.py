@@ -8,7 +8,7 @@ yield to the event loop: a batch of 8 MB would otherwise stall every other call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,25 +23,19 @@ from fernando.telemetry.v1 import (
     TelemetryRecords,
 )
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.digests import content_digest
 from fernando_telemetry.domain.verdicts import Rejection
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series
-from fernando_telemetry.ingest.record_check import SLICE_RECORDS, CheckedBatch, RecordChecker
-
-
-class Refusal(Exception):
-    """The batch is refused as a whole; nothing of it is stored.
-
-    Args:
-        reason: Word of BatchRefusalReason.
-        detail: A sentence for the sender.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        self.detail = detail
-        super().__init__(f"{reason}: {detail}")
+from fernando_telemetry.ingest.content_digest import VERSION, ContentHash
+from fernando_telemetry.ingest.content_messages import add_messages
+from fernando_telemetry.ingest.record_check import (
+    SLICE_RECORDS,
+    CheckedBatch,
+    RecordChecker,
+    Refusal,
+)
 
 
 @dataclass(slots=True)
@@ -53,18 +47,26 @@ class Lists:
     business_metrics: Iterable[BusinessMetric | Rejection] = ()
     spans: Iterable[Span | Rejection] = ()
     series: Iterable[MetricSeries | Rejection] = ()
-    samples: Iterable[tuple[int, int, float]] = ()
+    columns: Any = None
 
+    def samples(self) -> Iterator[tuple[int, int, float]]:
+        """Give (place in `series`, Unix microseconds, value) of the columns' samples."""
+        columns = self.columns
+        return zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True)
 
-async def check_batch(data: bytes, context: CheckContext) -> CheckedBatch:
-    """Decode the bytes of a TelemetryRecords message and check every record.
-
-    Raises:
-        Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
-    """
-    records = parsed(data)
-    lists = await _lists_one_by_one(data) if records is None else lists_of(records)
-    return await check_lists(lists, context, len(data))
+    async def digest(self, data: bytes) -> bytes:
+        """Give the digest of the content, of which `data` are the bytes."""
+        content = ContentHash()
+        counts = await add_messages(
+            content,
+            self.events,
+            self.system_metrics,
+            self.business_metrics,
+            self.spans,
+            self.columns,
+            self.series,
+        )
+        return content_digest(data, VERSION, counts, content.signature())
 
 
 async def check_lists(lists: Lists, context: CheckContext, batch_bytes: int) -> CheckedBatch:
@@ -76,7 +78,7 @@ async def check_lists(lists: Lists, context: CheckContext, batch_bytes: int) -> 
     await checker.each("business_metric", lists.business_metrics, checker.business_metric)
     await checker.each("span", lists.spans, checker.span)
     series = column_series(lists.series, context)
-    await checker.each("metric_columns", lists.samples, checker.sample_of(series))
+    await checker.each("metric_columns", lists.samples(), checker.sample_of(series))
     return batch
 
 
@@ -103,7 +105,7 @@ def lists_of(records: TelemetryRecords) -> Lists:
         records.business_metrics,
         records.spans,
         columns.series,
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
+        columns,
     )
 
 
@@ -132,7 +134,12 @@ def _check_lengths(columns: Any) -> int:
     return lengths.pop()
 
 
-async def _lists_one_by_one(data: bytes) -> Lists:
+async def lists_of_unparsed(data: bytes) -> Lists:
+    """Parse the records of a batch one by one; one whose text is not UTF-8 is its Rejection.
+
+    Raises:
+        Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
+    """
     try:
         raw = wire.RawRecords.FromString(data)
         columns = wire.RawColumns.FromString(wire.joined(raw.metric_columns))
@@ -150,7 +157,7 @@ async def _lists_one_by_one(data: bytes) -> Lists:
                 MetricSeries, columns.series, "metric_columns.series[{}]."
             )
         ],
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
+        columns,
     )
 
 

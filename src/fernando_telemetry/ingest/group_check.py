@@ -17,20 +17,33 @@ import pyarrow as pa
 
 from fernando.telemetry.v1 import TelemetryRecords
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.digests import bytes_digest
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import RecordKind
 from fernando_telemetry.ingest import columnar, wire
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series, series_identity
 from fernando_telemetry.ingest.columnar import twin
+from fernando_telemetry.ingest.columnar.content import RepeatedStamp, digest_of_columns
 from fernando_telemetry.ingest.columnar.events import check_events
 from fernando_telemetry.ingest.columnar.identities import Identities
 from fernando_telemetry.ingest.columnar.owners import Owners
 from fernando_telemetry.ingest.columnar.samples import check_points, check_system_metrics
 from fernando_telemetry.ingest.columnar.spans import check_spans
 from fernando_telemetry.ingest.columnar.texts import Integers, Mask, list_lengths
-from fernando_telemetry.ingest.decode import Refusal, check_batch, check_lists, lists_of, parsed
-from fernando_telemetry.ingest.record_check import SLICE_RECORDS, CheckedBatch, RecordChecker
+from fernando_telemetry.ingest.decode import (
+    Lists,
+    check_lists,
+    lists_of,
+    lists_of_unparsed,
+    parsed,
+)
+from fernando_telemetry.ingest.record_check import (
+    SLICE_RECORDS,
+    CheckedBatch,
+    RecordChecker,
+    Refusal,
+)
 from fernando_telemetry.storage.columns import ColumnBlock, ColumnSlice
 from fernando_telemetry.storage.rows import EVENTS, SAMPLES, SPANS, RawTable
 
@@ -40,10 +53,17 @@ FEWEST_RECORDS: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class GivenBatch:
-    """A batch to be checked: bytes of its TelemetryRecords, and its view."""
+    """A batch to be checked.
+
+    Attributes:
+        data: Bytes of its TelemetryRecords.
+        context: Its view.
+        with_digest: It has a mark, which wants the digest of its content.
+    """
 
     data: bytes
     context: CheckContext
+    with_digest: bool = False
 
 
 @dataclass(slots=True)
@@ -99,22 +119,21 @@ class GroupChecker:
         """Whether the columnar checks are in use."""
         return self._use_columns
 
-    async def check(self, batches: Sequence[GivenBatch]) -> list[CheckedBatch | Refusal]:
-        """Check the batches of a group.
-
-        Returns:
-            What became of each, in order; a batch refused as a whole is its Refusal.
-        """
-        results: list[CheckedBatch | Refusal] = []
+    async def check(self, batches: Sequence[GivenBatch]) -> list[CheckedBatch]:
+        """Check the batches of a group; gives what became of each, in order."""
+        results: list[CheckedBatch] = []
         waiting: list[_Parsed] = []
         for given in batches:
             try:
                 records = parsed(given.data)
                 if records is None:
-                    results.append(await check_batch(given.data, given.context))
+                    lists = await lists_of_unparsed(given.data)
+                    results.append(await _check_plain(given, lists))
                     continue
             except Refusal as refused:
-                results.append(refused)
+                # Not this very exception: its traceback leads to the batch's bytes.
+                refusal = Refusal(refused.reason, refused.detail)
+                results.append(CheckedBatch(digest=bytes_digest(given.data), refused=refusal))
                 continue
             one = _Parsed(given, records, CheckedBatch())
             results.append(one.checked)
@@ -123,8 +142,9 @@ class GroupChecker:
         if self._use_columns and sum(one.count for one in waiting) >= self._fewest_records:
             waiting = await self._check_columns(waiting)
         for one in waiting:
-            plain = await check_lists(lists_of(one.records), one.given.context, len(one.given.data))
+            plain = await _check_plain(one.given, lists_of(one.records))
             one.checked.rows, one.checked.tally = plain.rows, plain.tally
+            one.checked.digest = plain.digest
         return results
 
     async def _check_columns(self, batches: list[_Parsed]) -> list[_Parsed]:
@@ -132,7 +152,7 @@ class GroupChecker:
         batches, left, decoded = _decoded(batches)
         if decoded is None:
             return left
-        await asyncio.sleep(0)
+        await _add_digests(batches, decoded)
         contexts = [one.given.context for one in batches]
         if decoded.column("events").flatten():
             await self._check_events(batches, contexts, decoded.column("events"))
@@ -227,6 +247,25 @@ class GroupChecker:
             checker.judge("metric_columns", index, sample, series[id(one)])
 
         await _share_out(chosen, owners, found, judge)
+
+
+async def _check_plain(given: GivenBatch, lists: Lists) -> CheckedBatch:
+    checked = await check_lists(lists, given.context, len(given.data))
+    if given.with_digest:
+        checked.digest = await lists.digest(given.data)
+    return checked
+
+
+async def _add_digests(batches: list[_Parsed], decoded: pa.RecordBatch) -> None:
+    for place, one in enumerate(batches):
+        await asyncio.sleep(0)
+        if not one.given.with_digest:
+            continue
+        data = one.given.data
+        try:
+            one.checked.digest = digest_of_columns(data, one.records, decoded.slice(place, 1))
+        except RepeatedStamp:
+            one.checked.digest = await lists_of(one.records).digest(data)
 
 
 def _decoded(

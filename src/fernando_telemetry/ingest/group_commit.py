@@ -13,19 +13,28 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.errors import DatabaseUnavailable, ProducerFenced, RequestIdReused
 from fernando_telemetry.domain.verdicts import Tally
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.decode import Refusal
 from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
-from fernando_telemetry.storage.marks import BatchKey, FlushBatch, Repeat, RequestKey, Result
+from fernando_telemetry.ingest.record_check import Refusal
+from fernando_telemetry.storage.marks import (
+    BatchKey,
+    Conflict,
+    Fenced,
+    FlushBatch,
+    Repeat,
+    RequestKey,
+    Result,
+    Stored,
+)
 from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -63,6 +72,7 @@ class PendingBatch:
         admitted_bytes: What the budget gets back.
         patience_seconds: How long it is held while nothing can be committed.
         arrived_at: When it came, before it waited for room (time.monotonic()).
+        digest: Digest of bytes that were not kept.
     """
 
     key: BatchKey | RequestKey | None
@@ -73,6 +83,7 @@ class PendingBatch:
     admitted_bytes: int
     patience_seconds: float
     arrived_at: float
+    digest: bytes | None = None
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -284,6 +295,11 @@ class GroupCommit:
             if result is None:
                 continue
             outcome = one.outcome(result)
+            if isinstance(outcome, Exception):
+                if not batch.answer.done():
+                    batch.answer.set_exception(outcome)
+                    batch.answer.exception()
+                continue
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
             if not batch.answer.done():
                 batch.answer.set_result(outcome)
@@ -295,19 +311,21 @@ class GroupCommit:
         for batch in group:
             if batch.refused is None:
                 context = context_for(now, batch.defaults, self._retention)
-                given.append(GivenBatch(batch.records, context))
+                given.append(GivenBatch(batch.records, context, batch.key is not None))
             batch.records = b""
         results = iter(await self._checker.check(given))
         del given
         checked: list[CheckedPending] = []
         for batch in group:
-            flush_batch = FlushBatch(batch.key, batch.shard)
-            result = batch.refused or next(results)
-            if isinstance(result, Refusal):
-                checked.append(CheckedPending(flush_batch, Tally(), result))
+            flush_batch = FlushBatch(batch.key, batch.shard, digest=batch.digest)
+            if batch.refused is not None:
+                checked.append(CheckedPending(flush_batch, Tally(), batch.refused))
                 continue
-            flush_batch.rows, flush_batch.slices = result.rows, result.slices
-            checked.append(CheckedPending(flush_batch, result.tally, None))
+            result = next(results)
+            flush_batch.digest = result.digest
+            if result.refused is None:
+                flush_batch.rows, flush_batch.slices = result.rows, result.slices
+            checked.append(CheckedPending(flush_batch, result.tally, result.refused))
         return checked
 
 
@@ -339,14 +357,28 @@ class CheckedPending:
                 # would be answered as a repeat and lost.
                 flush_batch.key = None
 
-    def outcome(self, result: Result) -> Outcome:
-        """Join the flush's answer with the checks'."""
-        if isinstance(result, Repeat):
-            if result.refusal is not None:
-                word = BATCH_REFUSALS[result.refusal - 1]
+    def outcome(self, result: Result) -> Outcome | ProducerFenced | RequestIdReused:
+        """Join the flush's answer with the checks'; an error is what the call ends with."""
+        match result:
+            case Fenced():
+                key = self.flush_batch.key
+                assert isinstance(key, BatchKey)
+                return ProducerFenced(key.producer.producer_id, key.epoch)
+            case Conflict():
+                if isinstance(self.flush_batch.key, RequestKey):
+                    return RequestIdReused("The request_id came with other content before.")
+                detail = "the number is known with other content"
+                return Outcome("refused", Tally(), result.flush_id, "sequence_conflict", detail)
+            case Repeat(refusal=int() as refusal):
+                word = BATCH_REFUSALS[refusal - 1]
                 return Outcome("refused", Tally(), result.flush_id, word, "refused the first time")
-            first = Tally(result.accepted, result.rejected, result.adjusted)
-            return Outcome("duplicate", first, result.flush_id)
+            case Repeat():
+                first = Tally(result.accepted, result.rejected, result.adjusted)
+                return Outcome("duplicate", first, result.flush_id)
+            case Stored():
+                pass
+            case _:
+                assert_never(result)
         if self._refused is not None:
             return Outcome(
                 "refused", Tally(), result.flush_id, self._refused.reason, self._refused.detail

@@ -25,6 +25,20 @@ from fernando_telemetry.storage.rows import BUSINESS_METRICS, EVENTS, SAMPLES, S
 SLICE_RECORDS: Final = 200
 
 
+class Refusal(Exception):
+    """The batch is refused as a whole; nothing of it is stored.
+
+    Args:
+        reason: Word of BatchRefusalReason.
+        detail: A sentence for the sender.
+    """
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason = reason
+        self.detail = detail
+        super().__init__(f"{reason}: {detail}")
+
+
 @dataclass(slots=True)
 class CheckedBatch:
     """What became of a batch's bytes: rows to store, counts and verdicts.
@@ -32,11 +46,16 @@ class CheckedBatch:
     Attributes:
         rows: Rows as tuples, from the record checks.
         slices: Rows as columns, from the columnar checks; shared with other batches.
+        tally: Counts and verdicts.
+        digest: Of its content, for its mark (domain/digests.py); None where none was wanted.
+        refused: Why it is refused as a whole; it then has no rows.
     """
 
     rows: CheckedRows = field(default_factory=CheckedRows)
     slices: list[ColumnSlice] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
+    digest: bytes | None = None
+    refused: Refusal | None = None
 
 
 class RecordChecker:

@@ -1,6 +1,6 @@
 """The flush: one transaction of one writer session, holding many batches of many streams.
 
-    marks (repeats leave the group) -> COPY rows -> one `flushes` row -> COMMIT
+    locks, marks (fenced batches and repeats leave) -> COPY rows -> one `flushes` row -> COMMIT
 
 A *lane* is one life of one writer session. `flush_id = lane << 40 | number`; the number rises by
 one per attempt, a rolled-back one is a hole nobody waits for. Marks are a set, so any writer
@@ -86,6 +86,7 @@ class Lane:
                     await connection.execute(sql.lock_lanes)
                     lane: int = await connection.fetchval(sql.next_lane)
                     await connection.execute(sql.hold_lane, lane)
+                await connection.execute(sql.keep_plans)
         except BaseException:
             connection.terminate()
             raise
@@ -136,8 +137,7 @@ class Lane:
             # Refused at once where the idle session was lost since the last flush.
             transaction = self._connection.transaction()
             await transaction.start()
-            ingested_at: datetime = await self._connection.fetchval(sql.clock)
-            results = await write_marks(self._connection, batches, flush_id, ingested_at)
+            results, ingested_at = await write_marks(self._connection, batches, flush_id)
             fresh = [
                 batch
                 for batch, result in zip(batches, results, strict=True)

@@ -28,6 +28,7 @@ TABLE: Final[tuple[tuple[type[errors.TelemetryError], grpc.StatusCode, str], ...
     (errors.NotImplementedYet, grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"),
     (errors.HelloRequired, grpc.StatusCode.FAILED_PRECONDITION, "HELLO_REQUIRED"),
     (errors.SequenceGap, grpc.StatusCode.FAILED_PRECONDITION, "SEQUENCE_GAP"),
+    (errors.ProducerFenced, grpc.StatusCode.ABORTED, "PRODUCER_FENCED"),
     (errors.RequestIdReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.Draining, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
@@ -45,6 +46,8 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
             return {"position": str(error.position)}
         case errors.SequenceGap():
             return {"expected": str(error.expected), "got": str(error.got)}
+        case errors.ProducerFenced():
+            return {"producer_id": error.producer_id, "producer_epoch": str(error.epoch)}
         case errors.BatchRefused():
             return {"refusal": error.reason}
         case _:

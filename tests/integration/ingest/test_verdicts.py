@@ -617,7 +617,8 @@ async def test_verdict_refused_by_database(
     async with IngestCall(channel) as stream:
         await stream.welcome()
         names = ["a", "b", "refused", "c", "d", "refused", "e"]
-        committed = await stream.commit(1, *map(event, names), sample(), span())
+        records = [*map(event, names), sample(), span()]
+        committed = await stream.commit(1, *records)
         again = await stream.commit(2, event("f"))
         await stream.end()
     assert [(one.index, one.reason, one.field_path) for one in committed.verdicts] == [
@@ -632,7 +633,7 @@ async def test_verdict_refused_by_database(
     assert "refuses" in entries[0]["reason"]
     async with IngestCall(channel) as stream:
         await stream.welcome()
-        await stream.send(batch(1))
+        await stream.send(batch(1, *records))
         repeat = (await stream.ack()).duplicate
     assert (repeat.accepted_count, repeat.rejected_count) == (7, 2)
 
