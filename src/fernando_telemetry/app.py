@@ -28,6 +28,8 @@ from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
 from fernando_telemetry.storage.series import SeriesDictionary
+from fernando_telemetry.storage.series_admission import SeriesLimits
+from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.writer import Writer
@@ -38,6 +40,7 @@ from fernando_telemetry.transport.services import SERVICES, registrations
 log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS = 600.0
+SERIES_EXPIRY_INTERVAL_SECONDS = 6 * 3600.0
 
 
 class Application:
@@ -70,6 +73,12 @@ class Application:
         """The gRPC port in use."""
         assert self._server is not None, "not started"
         return self._server.port
+
+    @property
+    def counters(self) -> IngestCounters:
+        """What the write path has done so far."""
+        assert self._ingest is not None, "not started"
+        return self._ingest.counters
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -170,6 +179,8 @@ class Application:
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
+        expiry = SeriesExpiry(self._control, settings.retention_metrics_days)
+        self._watch(self._expire_series(expiry), "series-expiry")
         self._server = GrpcServer(
             ServerOptions(
                 settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
@@ -193,7 +204,9 @@ class Application:
         writer_session = SessionSettings.of(
             settings, self.dsn, "writer", settings.database_command_timeout_seconds
         )
-        series = SeriesDictionary(control)
+        series = SeriesDictionary(
+            control, SeriesLimits(settings.series_limit), settings.series_cache_bytes
+        )
         budget = ByteBudget(settings.admitted_bytes)
         counters = IngestCounters()
         group_commit = GroupCommit(
@@ -255,6 +268,15 @@ class Application:
                 log.warning("partitions_not_made", cause=str(error))
                 delay = 5.0
             await asyncio.sleep(delay)
+
+    async def _expire_series(self, expiry: SeriesExpiry) -> None:
+        while True:
+            # Not while everything starts.
+            await asyncio.sleep(SERIES_EXPIRY_INTERVAL_SECONDS)
+            try:
+                await expiry.expire(datetime.now(UTC))
+            except DatabaseUnavailable as error:
+                log.warning("series_not_expired", cause=str(error))
 
     def _start_own_metrics(self) -> None:
         settings = self._settings

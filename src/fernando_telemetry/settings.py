@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.domain.limits import SERIES_PER_METRIC
 
 MIB = 1024 * 1024
 
@@ -111,6 +112,14 @@ class Settings(BaseSettings):
     )
     flush_bytes: int = Field(2 * MIB, ge=1024, description="Batches of one flush, in bytes")
     flush_batches: int = Field(256, ge=1, description="Batches of one flush")
+    series_limit: int = Field(
+        SERIES_PER_METRIC,
+        ge=1,
+        description="Series of one metric and licence seen in 7 days; above it labels overflow",
+    )
+    series_cache_bytes: int = Field(
+        64 * MIB, ge=MIB, description="Memory for the ids of series in use, in bytes"
+    )
     stream_age_seconds: float = Field(
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"
     )

@@ -72,6 +72,7 @@ class OwnMetrics:
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
+            ("samples_overflowed", counters.overflowed),
         ):
             _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
         _add(

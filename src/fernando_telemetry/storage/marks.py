@@ -53,6 +53,7 @@ class FlushBatch:
         rows: Its storable rows; samples still carry their SeriesIdentity.
         tally: The counts that its mark remembers.
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
+        overflowed: Samples kept in a coarser series; `tally` has their verdicts.
     """
 
     key: BatchKey | RequestKey | None
@@ -60,6 +61,7 @@ class FlushBatch:
     rows: CheckedRows = field(default_factory=CheckedRows)
     tally: Tally = field(default_factory=Tally)
     refusal: int | None = None
+    overflowed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from fernando_telemetry.storage.flush import (
     outcome_of,
 )
 from fernando_telemetry.storage.marks import FlushBatch, Result
+from fernando_telemetry.storage.overflow import note_overflow
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -189,7 +190,9 @@ class Writer:
         now = datetime.now(UTC)
         await self._partitions.ensure({**needed, "flushes": [now]})
         identities = {identity for batch in batches for identity in batch.rows.series()}
-        return await self._series.resolve(identities, now.date()) if identities else {}
+        resolved = await self._series.resolve(identities, now.date()) if identities else {}
+        note_overflow(batches, resolved)
+        return {identity: series.series_id for identity, series in resolved.items()}
 
     async def _isolate(
         self,
