@@ -34,7 +34,8 @@ from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
-from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
+from fernando_telemetry.transport.listening import require_safe_host
+from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
 
 log = structlog.get_logger(__name__)
@@ -48,10 +49,16 @@ class Application:
 
     Use as `async with Application(settings) as app`: inside, the server is SERVING; leaving
     drains and stops it. One object starts once.
+
+    Args:
+        settings: Of the server.
+        worker: Its number where it is one of several processes on a port that their parent holds
+            (supervisor.py); None: it is alone.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker: int | None = None) -> None:
         self._settings = settings
+        self._worker = worker
         self._embedded: EmbeddedPostgres | None = None
         self._control: ControlPool | None = None
         self._readers: ReaderPool | None = None
@@ -118,7 +125,9 @@ class Application:
         if self._embedded is not None:
             self._embedded.publish(grpc_address=self.address)
         self._start_own_metrics()
-        log.info("serving", address=self.address, seconds=round(time.monotonic() - begun, 3))
+        # "serving" is said once, by the parent when all workers do.
+        event = "serving" if self._worker is None else "worker_serving"
+        log.info(event, address=self.address, seconds=round(time.monotonic() - begun, 3))
 
     async def wait_failed(self) -> BaseException:
         """Wait until something the server cannot live without has ended; never else."""
@@ -183,7 +192,11 @@ class Application:
         self._watch(self._expire_series(expiry), "series-expiry")
         self._server = GrpcServer(
             ServerOptions(
-                settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
+                settings.host,
+                settings.port,
+                settings.insecure_bind,
+                settings.keepalive_seconds,
+                shares_port=self._worker is not None,
             ),
             SERVICES,
             registrations(
@@ -290,4 +303,7 @@ class Application:
             settings.host_name,
             settings.health_interval_seconds,
         )
-        self._watch(own.run(f"{settings.host_name}:{self.port}"), "own-metrics")
+        instance_id = f"{settings.host_name}:{self.port}"
+        if self._worker is not None:
+            instance_id += f"#{self._worker}"
+        self._watch(own.run(instance_id), "own-metrics")

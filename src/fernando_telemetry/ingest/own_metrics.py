@@ -1,6 +1,7 @@
 """The server's own health, written as system metrics through its own write path.
 
-service_name is `fernando_telemetry`, instance_id the server's address. Counters start at 0 with
+service_name is `fernando_telemetry`, instance_id the server's address (of
+worker k: `address#k`). Counters start at 0 with
 the process: a fall is a reset, as for every cumulative counter.
 """
 
