@@ -29,16 +29,20 @@ from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
 from fernando_telemetry.storage.series import SeriesDictionary
+from fernando_telemetry.storage.series_admission import SeriesLimits
+from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
-from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
+from fernando_telemetry.transport.listening import require_safe_host
+from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
 
 log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS = 600.0
+SERIES_EXPIRY_INTERVAL_SECONDS = 6 * 3600.0
 
 
 class Application:
@@ -46,10 +50,16 @@ class Application:
 
     Use as `async with Application(settings) as app`: inside, the server is SERVING; leaving
     drains and stops it. One object starts once.
+
+    Args:
+        settings: Of the server.
+        worker: Its number where it is one of several processes on a port that their parent holds
+            (supervisor.py); None: it is alone.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker: int | None = None) -> None:
         self._settings = settings
+        self._worker = worker
         self._embedded: EmbeddedPostgres | None = None
         self._control: ControlPool | None = None
         self._readers: ReaderPool | None = None
@@ -71,6 +81,12 @@ class Application:
         """The gRPC port in use."""
         assert self._server is not None, "not started"
         return self._server.port
+
+    @property
+    def counters(self) -> IngestCounters:
+        """What the write path has done so far."""
+        assert self._ingest is not None, "not started"
+        return self._ingest.counters
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -110,7 +126,9 @@ class Application:
         if self._embedded is not None:
             self._embedded.publish(grpc_address=self.address)
         self._start_own_metrics()
-        log.info("serving", address=self.address, seconds=round(time.monotonic() - begun, 3))
+        # "serving" is said once, by the parent when all workers do.
+        event = "serving" if self._worker is None else "worker_serving"
+        log.info(event, address=self.address, seconds=round(time.monotonic() - begun, 3))
 
     async def wait_failed(self) -> BaseException:
         """Wait until something the server cannot live without has ended; never else."""
@@ -171,9 +189,15 @@ class Application:
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
+        expiry = SeriesExpiry(self._control, settings.retention_metrics_days)
+        self._watch(self._expire_series(expiry), "series-expiry")
         self._server = GrpcServer(
             ServerOptions(
-                settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
+                settings.host,
+                settings.port,
+                settings.insecure_bind,
+                settings.keepalive_seconds,
+                shares_port=self._worker is not None,
             ),
             SERVICES,
             registrations(
@@ -194,7 +218,9 @@ class Application:
         writer_session = SessionSettings.of(
             settings, self.dsn, "writer", settings.database_command_timeout_seconds
         )
-        series = SeriesDictionary(control)
+        series = SeriesDictionary(
+            control, SeriesLimits(settings.series_limit), settings.series_cache_bytes
+        )
         budget = ByteBudget(settings.admitted_bytes)
         counters = IngestCounters()
         group_commit = GroupCommit(
@@ -258,6 +284,15 @@ class Application:
                 delay = 5.0
             await asyncio.sleep(delay)
 
+    async def _expire_series(self, expiry: SeriesExpiry) -> None:
+        while True:
+            # Not while everything starts.
+            await asyncio.sleep(SERIES_EXPIRY_INTERVAL_SECONDS)
+            try:
+                await expiry.expire(datetime.now(UTC))
+            except DatabaseUnavailable as error:
+                log.warning("series_not_expired", cause=str(error))
+
     def _start_own_metrics(self) -> None:
         settings = self._settings
         if not settings.health_interval_seconds:
@@ -270,4 +305,7 @@ class Application:
             settings.host_name,
             settings.health_interval_seconds,
         )
-        self._watch(own.run(f"{settings.host_name}:{self.port}"), "own-metrics")
+        instance_id = f"{settings.host_name}:{self.port}"
+        if self._worker is not None:
+            instance_id += f"#{self._worker}"
+        self._watch(own.run(instance_id), "own-metrics")

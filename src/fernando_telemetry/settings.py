@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.domain.limits import SERIES_PER_METRIC
 
 MIB = 1024 * 1024
 
@@ -76,6 +77,12 @@ class Settings(BaseSettings):
     # The gRPC server
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(4317, ge=0, le=65_535, description="gRPC port; 0: any free one")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that share the port, one core each; 1: no others"
+    )
+    worker_start_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long a worker process may take until it serves"
+    )
     insecure_bind: bool = Field(
         False, description="Allow an address beyond loopback without TLS and keys"
     )
@@ -94,25 +101,39 @@ class Settings(BaseSettings):
     )
     query_timeout_seconds: float = Field(30.0, gt=0, description="A query ends after it")
     reader_connections: int = Field(
-        4, ge=1, le=100, description="Sessions for queries; further queries wait"
+        4, ge=1, le=100, description="Sessions of each worker for queries; further queries wait"
     )
 
     # Ingest
-    writers: int = Field(2, ge=1, le=16, description="Writer connections, one flush each")
+    writers: int = Field(
+        2, ge=1, le=16, description="Writer connections of each worker, one flush each"
+    )
     database_wait_seconds: float = Field(
         30.0, gt=0, description="How long batches are held while the database is away"
     )
     unary_wait_seconds: float = Field(
         2.0, gt=0, description="How long a unary ingest call waits for room, or a lost database"
     )
-    admitted_bytes: int = Field(64 * MIB, ge=MIB, description="Batches held, in bytes")
+    admitted_bytes: int = Field(
+        64 * MIB, ge=MIB, description="Batches held by all workers, in bytes"
+    )
     granted_bytes: int = Field(
-        64 * MIB, ge=MIB, description="Shared out to streams as max_batch_bytes"
+        64 * MIB, ge=MIB, description="Shared out to streams as max_batch_bytes, all workers"
     )
     flush_bytes: int = Field(2 * MIB, ge=1024, description="Batches of one flush, in bytes")
     flush_batches: int = Field(256, ge=1, description="Batches of one flush")
     columnar_ingest: bool = Field(
         True, description="Check and encode batches as columns where the libraries are installed"
+    )
+    series_limit: int = Field(
+        SERIES_PER_METRIC,
+        ge=1,
+        description="Series of one metric and licence seen in 7 days; above it labels overflow",
+    )
+    series_cache_bytes: int = Field(
+        64 * MIB,
+        ge=MIB,
+        description="Memory of each worker for the ids of series, in bytes",
     )
     stream_age_seconds: float = Field(
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"

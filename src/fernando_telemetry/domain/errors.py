@@ -22,6 +22,7 @@
     ├── QueryTooExpensive
     ├── CommitTokenNotReached
     └── StartupError              one sentence for the operator, exit code 1
+        └── PortTaken
 
 `transport/status.py` has the one table that gives each a gRPC status and an ErrorReason.
 """
@@ -173,3 +174,18 @@ class CommitTokenNotReached(TelemetryError):
 
 class StartupError(TelemetryError):
     """The server cannot start; the sentence says why and what to do. Exit code 1."""
+
+
+class PortTaken(StartupError):
+    """The address cannot be listened on.
+
+    Args:
+        host: As the settings name it.
+        port: The port.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} on {host} cannot be bound: another server (fernando-telemetry, an "
+            "OpenTelemetry collector) may use it; choose another with --port."
+        )

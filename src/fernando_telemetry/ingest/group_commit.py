@@ -301,6 +301,8 @@ class GroupCommit:
                     batch.answer.exception()
                 continue
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
+            if outcome.status == "committed":
+                self._counters.overflowed += one.flush_batch.overflowed
             if not batch.answer.done():
                 batch.answer.set_result(outcome)
 

@@ -1,6 +1,7 @@
 """The server's own health, written as system metrics through its own write path.
 
-service_name is `fernando_telemetry`, instance_id the server's address. Counters start at 0 with
+service_name is `fernando_telemetry`, instance_id the server's address (of
+worker k: `address#k`). Counters start at 0 with
 the process: a fall is a reset, as for every cumulative counter.
 """
 
@@ -72,6 +73,7 @@ class OwnMetrics:
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
+            ("samples_overflowed", counters.overflowed),
         ):
             _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
         _add(

@@ -8,7 +8,9 @@ partitions.py   makes time partitions with their lean index set
 
 Writing, in the order of the calls:
 writer.py       flushes groups over as many lanes as their failures take
-series.py       series identities to ids; producers.py hello, resume, trimming
+series.py       series identities to ids; series_admission.py lets new ones in up to a limit,
+                series_expiry.py deletes old ones, overflow.py tells senders of coarser ones
+producers.py    hello, resume, trimming
 flush.py        the flush: one transaction; marks.py what makes it exactly once
 rows.py         columns of the raw tables, and what the flush adds
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
@@ -73,6 +73,16 @@ class ColumnSlice:
             return set()
         places = self.block.columns.column(0).to_numpy()[self.start : self.stop]
         return {self.block.identities[place] for place in np.unique(places)}
+
+    def samples_of(self, series: Container[SeriesIdentity]) -> Iterator[tuple[int, SeriesIdentity]]:
+        """Give the rows, as places in the block, whose series is one of these."""
+        identities = self.block.identities
+        wanted = np.array([identity in series for identity in identities], bool)
+        if not wanted.any():
+            return
+        places = self.block.columns.column(0).to_numpy()[self.start : self.stop]
+        for row in np.flatnonzero(wanted[places]).tolist():
+            yield self.start + row, identities[places[row]]
 
     def every_moment(self) -> list[datetime]:
         """Give one time for each second that has a row: no partition is shorter."""

@@ -68,6 +68,7 @@ class FlushBatch:
         tally: The counts that its mark remembers.
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
         digest: Of its content (domain/digests.py); None: not known, nothing is compared.
+        overflowed: Samples kept in a coarser series; `tally` has their verdicts.
     """
 
     key: BatchKey | RequestKey | None
@@ -77,6 +78,7 @@ class FlushBatch:
     tally: Tally = field(default_factory=Tally)
     refusal: int | None = None
     digest: bytes | None = None
+    overflowed: int = 0
 
     def series(self) -> set[SeriesIdentity]:
         """Give the identities of all its samples and distributions."""

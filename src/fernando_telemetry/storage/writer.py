@@ -24,6 +24,7 @@ from fernando_telemetry.storage.flush import (
 )
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result
+from fernando_telemetry.storage.overflow import note_overflow
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -203,7 +204,9 @@ class Writer:
                 needed[table.name] = times.moments()
         await self._partitions.ensure(needed)
         identities = {identity for batch in batches for identity in batch.series()}
-        return await self._series.resolve(identities, now.date()) if identities else {}
+        resolved = await self._series.resolve(identities, now.date()) if identities else {}
+        note_overflow(batches, resolved)
+        return {identity: series.series_id for identity, series in resolved.items()}
 
     async def _isolate(
         self,

@@ -165,8 +165,11 @@ class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_REASON_UNKNOWN_SERIES_INDEX: _VerdictReason.ValueType  # 17
     """`series_index` of a sample points beyond `series`."""
     VERDICT_REASON_LABEL_CARDINALITY: _VerdictReason.ValueType  # 18
-    """The metric has had 100,000 series of this licence in the last 7 days, and the record would make
-    another. Not implemented yet: no record gets it.
+    """The metric has had 100,000 series (a setting of the server) of this licence in the last 7 days,
+    and the record would make another. The record was kept in a series whose label with most
+    distinct values in the metric is `__overflow__`; `field_path` names it, such as `labels.user`.
+    It is `labels` where that did not suffice (10,000 such series): then all labels and the
+    instance, and after 1,000 of these service, host and unit as well, were replaced.
     """
     VERDICT_REASON_LICENSE_NOT_ALLOWED: _VerdictReason.ValueType  # 19
     """The caller's API key may not write for the record's licence. Not implemented yet: no record
@@ -232,8 +235,11 @@ VERDICT_REASON_TOO_MANY_LABELS: VerdictReason.ValueType  # 16
 VERDICT_REASON_UNKNOWN_SERIES_INDEX: VerdictReason.ValueType  # 17
 """`series_index` of a sample points beyond `series`."""
 VERDICT_REASON_LABEL_CARDINALITY: VerdictReason.ValueType  # 18
-"""The metric has had 100,000 series of this licence in the last 7 days, and the record would make
-another. Not implemented yet: no record gets it.
+"""The metric has had 100,000 series (a setting of the server) of this licence in the last 7 days,
+and the record would make another. The record was kept in a series whose label with most
+distinct values in the metric is `__overflow__`; `field_path` names it, such as `labels.user`.
+It is `labels` where that did not suffice (10,000 such series): then all labels and the
+instance, and after 1,000 of these service, host and unit as well, were replaced.
 """
 VERDICT_REASON_LICENSE_NOT_ALLOWED: VerdictReason.ValueType  # 19
 """The caller's API key may not write for the record's licence. Not implemented yet: no record
