@@ -244,6 +244,8 @@ async def test_a_producer_that_comes_back_while_it_expires_stays_exactly_once(
             await stream.end()
     assert await connection.fetchval(COUNT) == rounds
     print(f"\n{rounds} rounds; came first: {came_first}")
+    # A run in which one of them always came first proves nothing.
+    assert min(came_first.values()) > 0
 
 
 @pytest.mark.parametrize(
