@@ -25,6 +25,7 @@ from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.expiry import Expiry
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
@@ -189,8 +190,12 @@ class Application:
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
-        expiry = SeriesExpiry(self._control, settings.retention_metrics_days)
-        self._watch(self._expire_series(expiry), "series-expiry")
+        series_expiry = SeriesExpiry(self._control, settings.retention_metrics_days)
+        self._watch(self._expire_series(series_expiry), "series-expiry")
+        expiry = Expiry(
+            self._control, settings.expiry_interval_seconds, self._retention().accepted_days
+        )
+        self._watch(expiry.run(), "expiry")
         self._server = GrpcServer(
             ServerOptions(
                 settings.host,
@@ -226,12 +231,7 @@ class Application:
         group_commit = GroupCommit(
             [Writer(writer_session, partitions, series) for _ in range(settings.writers)],
             budget,
-            Retention(
-                settings.retention_events_days,
-                settings.retention_metrics_days,
-                settings.retention_business_days,
-                settings.retention_traces_days,
-            ),
+            self._retention(),
             counters,
             GroupChecker(use_columns=settings.columnar_ingest),
             group_bytes=settings.flush_bytes,
@@ -247,6 +247,15 @@ class Application:
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
         )
         return ingest, group_commit
+
+    def _retention(self) -> Retention:
+        settings = self._settings
+        return Retention(
+            settings.retention_events_days,
+            settings.retention_metrics_days,
+            settings.retention_business_days,
+            settings.retention_traces_days,
+        )
 
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None

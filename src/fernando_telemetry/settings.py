@@ -150,6 +150,11 @@ class Settings(BaseSettings):
     retention_traces_days: int = Field(
         30, ge=0, description="Older spans are rejected; 0: none is too old"
     )
+    expiry_interval_seconds: float = Field(
+        3600.0,
+        gt=0,
+        description="How often unary requests of 7 days ago and unused producers are forgotten",
+    )
     partitions_ahead_days: int = Field(
         3, ge=1, le=30, description="Days whose partitions are made ahead"
     )

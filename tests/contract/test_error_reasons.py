@@ -22,6 +22,7 @@ SAMPLES: dict[type[errors.TelemetryError], errors.TelemetryError] = {
     errors.InvalidField: errors.InvalidField("page_size", "must not be negative"),
     errors.InvalidFilter: errors.InvalidFilter(14, "expected a value"),
     errors.SequenceGap: errors.SequenceGap(42, 44),
+    errors.ProducerFenced: errors.ProducerFenced("checkout-7f9c", 3),
     errors.BatchRefused: errors.BatchRefused("too_many_records", "split it"),
     errors.Overloaded: errors.Overloaded("full", 1.0),
     errors.Draining: errors.Draining("stopping", 1.0),

@@ -24,6 +24,8 @@ All numbers are little-endian.
 A Timestamp `t` has the sections t (`|u1`, presence), t.seconds (`<i8`) and t.nanos (`<i4`), a
 single message likewise its presence and its fields. A repeated field has a section with the
 lengths of its lists (`<i4`), then the sections of its elements, all lists one behind the other.
+`metric_columns` is one record, and its columns of numbers have no lengths: they are the samples,
+whose count the mark has beside the signature.
 
 Maps are sums, so that their order does not matter: of all entries of all records, mod 2^64,
 
@@ -44,6 +46,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -57,6 +60,7 @@ Array = np.ndarray[Any, Any]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
+_BIG_ENDIAN: Final = sys.byteorder == "big"
 _SECTION: Final = struct.Struct("<4H4sQ")
 _LONGEST_SUMMED: Final = 1_024
 _CHUNK_BYTES: Final = 32 * 1_024
@@ -81,14 +85,28 @@ class ContentHash:
 
     def __init__(self) -> None:
         self._hash = hashlib.sha256()
+        # Small parts are joined: each update of the hash costs more than a few bytes do.
+        self._parts: list[Any] = []
+        self._held_bytes = 0
 
     def signature(self) -> bytes:
         """Give the signature of what was added."""
+        self._hash_parts()
         return self._hash.digest()[:SIGNATURE_BYTES]
 
-    def _begin(self, kind: int, path: tuple[int, ...], form: bytes, count: int) -> None:
+    def _hash_parts(self) -> None:
+        self._hash.update(b"".join(self._parts))
+        self._parts.clear()
+        self._held_bytes = 0
+
+    def _add(
+        self, kind: int, path: tuple[int, ...], form: bytes, count: int, *content: Any
+    ) -> None:
         first, second, third = (*path, 0, 0)[:3]
-        self._hash.update(_SECTION.pack(kind, first, second, third, form, count))
+        self._parts += (_SECTION.pack(kind, first, second, third, form, count), *content)
+        self._held_bytes += sum(map(len, content))
+        if self._held_bytes > _CHUNK_BYTES:
+            self._hash_parts()
 
     def add_texts(self, kind: int, path: tuple[int, ...], lengths: Array, data: Any) -> None:
         """Add a text field.
@@ -99,11 +117,9 @@ class ContentHash:
             lengths: Bytes of each text; 0 where it is unset.
             data: The bytes of all texts, contiguous.
         """
-        if not len(data):
-            return
-        self._begin(kind, path, b"text", len(lengths))
-        self._hash.update(np.ascontiguousarray(lengths, "<i4").data)
-        self._hash.update(data)
+        if len(data):
+            given = lengths.astype("<i4", copy=False).tobytes()
+            self._add(kind, path, b"text", len(lengths), given, data)
 
     def add_numbers(
         self, kind: int, path: tuple[int, ...], values: Array, present: Array | None = None
@@ -116,20 +132,20 @@ class ContentHash:
             values: The values in their form of the module's table; any where absent.
             present: Where it is set; None: the field has no presence, and 0 is unset.
         """
-        if present is not None:
-            if not present.any():
-                return
-            if not present.all():
-                values = np.where(present, values, np.zeros(1, values.dtype))
-        values = np.ascontiguousarray(values, values.dtype.newbyteorder("<"))
-        # By their bytes: -0.0 is not unset.
-        if present is None and not values.view(np.uint8).any():
+        if _BIG_ENDIAN:
+            values = values.astype(values.dtype.newbyteorder("<"))
+        form = values.dtype.str.encode()
+        if present is None:
+            content = values.tobytes()
+            # By their bytes: -0.0 is not unset.
+            if content != bytes(len(content)):
+                self._add(kind, path, form, len(values), content)
             return
-        form = values.dtype.str.encode() + (b"" if present is None else b"?")
-        self._begin(kind, path, form, len(values))
-        if present is not None:
-            self._hash.update(np.ascontiguousarray(present, np.uint8).data)
-        self._hash.update(values.data)
+        given = present.astype(np.uint8, copy=False).tobytes()
+        if given != bytes(len(given)):
+            if b"\0" in given:
+                values = np.where(present, values, np.zeros(1, values.dtype))
+            self._add(kind, path, form + b"?", len(values), given, values.tobytes())
 
     def add_entries(
         self,
@@ -158,8 +174,7 @@ class ContentHash:
         entries = _mixed(_mixed(hashes + _text_hashes(*values)) + places)
         if not unique:
             entries = entries[_last_of_each(_mixed(hashes + places))]
-        self._begin(kind, path, b"map", len(counts))
-        self._hash.update(entries.sum(dtype="<u8").tobytes())
+        self._add(kind, path, b"map", len(counts), entries.sum(dtype="<u8").tobytes())
 
 
 def _mixed(words: Words) -> Words:

@@ -91,6 +91,8 @@ async def add_messages(
     )
     for kind, of, given in lists:
         counts.append(await _add_list(content, kind, (), of, given))
+    series = list(series)
+    content.add_numbers(METRIC_COLUMNS, (1,), np.array([len(series)], "<i4"))
     await _add_list(content, METRIC_COLUMNS, (1,), MetricSeries, series)
     for field in fields_of(MetricColumns.DESCRIPTOR)[1:]:
         values = getattr(columns, field.name)

@@ -361,6 +361,8 @@ request_marks = Table(
     Column("request_id", Uuid, primary_key=True),
     *_mark(),
     _required("created_at", Time),
+    # They are deleted by age.
+    Index("request_marks_created_at_idx", "created_at"),
 )
 
 # Deltas: partial aggregates appended in the flush, one table per roll-up (flush.md). Their

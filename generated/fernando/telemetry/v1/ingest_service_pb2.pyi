@@ -71,9 +71,9 @@ class _BatchRefusalReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ba
     BATCH_REFUSAL_REASON_UNSPECIFIED: _BatchRefusalReason.ValueType  # 0
     """Not set."""
     BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: _BatchRefusalReason.ValueType  # 1
-    """The number is known with other content. Content is compared decoded, whatever the order of map
-    keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
-    acknowledged as a duplicate.
+    """The number is known with other content, among the last 1,024 of the producer; what was
+    committed under it stays. Content is compared decoded, whatever the order of map keys and
+    whatever unknown fields there are.
     """
     BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: _BatchRefusalReason.ValueType  # 2
     """`record_count` is set and differs from the number of records that arrived."""
@@ -98,9 +98,9 @@ class BatchRefusalReason(_BatchRefusalReason, metaclass=_BatchRefusalReasonEnumT
 BATCH_REFUSAL_REASON_UNSPECIFIED: BatchRefusalReason.ValueType  # 0
 """Not set."""
 BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: BatchRefusalReason.ValueType  # 1
-"""The number is known with other content. Content is compared decoded, whatever the order of map
-keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
-acknowledged as a duplicate.
+"""The number is known with other content, among the last 1,024 of the producer; what was
+committed under it stays. Content is compared decoded, whatever the order of map keys and
+whatever unknown fields there are.
 """
 BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: BatchRefusalReason.ValueType  # 2
 """`record_count` is set and differs from the number of records that arrived."""
@@ -521,9 +521,7 @@ class StreamWelcome(_message.Message):
     resend what is kept above it; what lies at or below it is done. 0: no number is known.
     """
     producer_epoch: _builtins.int
-    """Output only. Counts the hellos of this producer. Once fencing is implemented, a higher one ends
-    this stream.
-    """
+    """Output only. Counts the hellos of this producer; a newer one ends this stream."""
     contract_revision: _builtins.int
     """Output only. Revision of the contract the server knows; it rises with every addition."""
     @_builtins.property
