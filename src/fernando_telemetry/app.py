@@ -24,12 +24,20 @@ from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.lanes import (
+    CLOSE_INTERVAL_SECONDS,
+    PRUNE_INTERVAL_SECONDS,
+    DeadLanes,
+    OldFlushes,
+)
+from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
+from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
@@ -170,6 +178,8 @@ class Application:
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
+        self._watch(self._build_leadership(self._control).run(), "leadership")
+        snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
         self._server = GrpcServer(
             ServerOptions(
                 settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
@@ -177,9 +187,9 @@ class Application:
             SERVICES,
             registrations(
                 self._ingest,
-                EventQueries(self._readers),
-                MetricQueries(self._readers),
-                TraceQueries(self._readers),
+                EventQueries(snapshots),
+                MetricQueries(snapshots),
+                TraceQueries(snapshots),
                 admin_servicer(
                     self._known_identity, self._ingest, partial(database_bytes, self._control)
                 ),
@@ -219,6 +229,16 @@ class Application:
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
         )
         return ingest, group_commit
+
+    def _build_leadership(self, control: ControlPool) -> Leadership:
+        settings = self._settings
+        session = SessionSettings.of(settings, settings.control_dsn or self.dsn, "leader")
+        old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
+        duties = (
+            Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
+            Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
+        )
+        return Leadership(session, duties)
 
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None
