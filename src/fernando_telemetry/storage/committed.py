@@ -168,9 +168,8 @@ class CommittedReading:
         after = cursor.after_ids(lanes)
         # One more than wanted tells whether the step is the last one.
         of_each = _share(max_flushes + 1, len(after))
-        found = [
-            _flush(row) for row in await self._connection.fetch(sql.flushes_after, after, of_each)
-        ]
+        candidates = await self._connection.fetch(sql.flushes_after, after, of_each)
+        found = [_flush(row) for row in candidates]
         taken: list[CommittedFlush] = []
         rows = 0
         for flush in _by_arrival(found):

@@ -34,17 +34,14 @@ async def drop_partition(
     Raises:
         DatabaseUnavailable: A lock was not to be had, or the database does not answer.
     """
+    detach = f"ALTER TABLE {parent} DETACH PARTITION {partition}"
     connection = await connect(settings)
     try:
         with translated():
             if is_half_detached:
-                await connection.execute(
-                    f"ALTER TABLE {parent} DETACH PARTITION {partition} FINALIZE"
-                )
+                await connection.execute(f"{detach} FINALIZE")
             elif is_attached:
-                await connection.execute(
-                    f"ALTER TABLE {parent} DETACH PARTITION {partition} CONCURRENTLY"
-                )
+                await connection.execute(f"{detach} CONCURRENTLY")
             await connection.execute(f"DROP TABLE IF EXISTS {partition}")
     finally:
         connection.terminate()

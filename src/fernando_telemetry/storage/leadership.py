@@ -97,7 +97,7 @@ class Leadership:
         """
         with translated():
             await connection.execute(sql.notice_dead_peer, timeout=SILENCE_SECONDS)
-        while not await self._ask(connection, sql.try_lead):
+        while not await self._ask(connection, sql.try_lead):  # noqa: ASYNC110 - PostgreSQL's state
             await asyncio.sleep(BEAT_SECONDS)
         log.info("leader_became")
         duties = [
@@ -105,7 +105,7 @@ class Leadership:
         ]
         self.is_leader = True
         try:
-            while await self._ask(connection, sql.still_leads):
+            while await self._ask(connection, sql.still_leads):  # noqa: ASYNC110 - PostgreSQL's
                 await asyncio.sleep(BEAT_SECONDS)
         finally:
             self.is_leader = False

@@ -103,10 +103,12 @@ class Snapshots:
     async def _look(self) -> None:
         """Look for all waiters at once, until there are none."""
         pause = FIRST_PAUSE_SECONDS
-        while self._waiters:
+        while True:
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             wanted = set(self._waiters.values())
+            if not wanted:
+                return
             try:
                 async with self._readers.snapshot() as connection:
                     found = await shown(connection, wanted, self._wait_seconds)
@@ -115,6 +117,8 @@ class Snapshots:
                 log.warning("commits_not_looked_for", cause=repr(error.__cause__ or error))
                 pause = LONGEST_PAUSE_SECONDS
                 continue
+            except Exception:  # noqa: BLE001 - each of them meets it by itself, and tells of it
+                found = wanted
             for waiter, flush_id in self._waiters.items():
                 if flush_id in found and not waiter.done():
                     waiter.set_result(None)
