@@ -12,6 +12,7 @@ by statements that find their work done; being alone only keeps it cheap.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -95,18 +96,20 @@ class Leadership:
         Raises:
             DatabaseUnavailable: The session was lost.
         """
+        lost = asyncio.Event()
+        connection.add_termination_listener(lambda _: lost.set())
         with translated():
             await connection.execute(sql.notice_dead_peer, timeout=SILENCE_SECONDS)
-        while not await self._ask(connection, sql.try_lead):  # noqa: ASYNC110 - PostgreSQL's state
-            await asyncio.sleep(BEAT_SECONDS)
+        while not await _ask(connection, sql.try_lead):
+            await _beat(lost)
         log.info("leader_became")
         duties = [
             asyncio.create_task(_repeat(duty), name=f"duty {duty.name}") for duty in self._duties
         ]
         self.is_leader = True
         try:
-            while await self._ask(connection, sql.still_leads):  # noqa: ASYNC110 - PostgreSQL's
-                await asyncio.sleep(BEAT_SECONDS)
+            while await _ask(connection, sql.still_leads):
+                await _beat(lost)
         finally:
             self.is_leader = False
             for task in duties:
@@ -114,9 +117,17 @@ class Leadership:
             await asyncio.gather(*duties, return_exceptions=True)
             log.info("leader_ended")
 
-    async def _ask(self, connection: Connection, statement: str) -> bool:
-        with translated():
-            return bool(await connection.fetchval(statement, timeout=SILENCE_SECONDS))
+
+async def _ask(connection: Connection, statement: str) -> bool:
+    with translated():
+        return bool(await connection.fetchval(statement, timeout=SILENCE_SECONDS))
+
+
+async def _beat(lost: asyncio.Event) -> None:
+    """Wait for the next look, or until the session is known to be lost."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BEAT_SECONDS):
+            await lost.wait()
 
 
 async def _repeat(duty: Duty) -> None:
