@@ -186,7 +186,8 @@ class Lane:
             except RowsRefused:
                 return False
             raise
-        await transaction.rollback()
+        with translated():
+            await transaction.rollback()
         return True
 
     async def _give_up(self, transaction: Any, error: BaseException) -> None:
