@@ -26,6 +26,13 @@ from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.expiry import Expiry
+from fernando_telemetry.storage.lanes import (
+    CLOSE_INTERVAL_SECONDS,
+    PRUNE_INTERVAL_SECONDS,
+    DeadLanes,
+    OldFlushes,
+)
+from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
@@ -34,6 +41,7 @@ from fernando_telemetry.storage.series_admission import SeriesLimits
 from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
+from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
 from fernando_telemetry.transport.listening import require_safe_host
@@ -43,7 +51,6 @@ from fernando_telemetry.transport.services import SERVICES, registrations
 log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS = 600.0
-SERIES_EXPIRY_INTERVAL_SECONDS = 6 * 3600.0
 
 
 class Application:
@@ -190,12 +197,8 @@ class Application:
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
-        series_expiry = SeriesExpiry(self._control, settings.retention_metrics_days)
-        self._watch(self._expire_series(series_expiry), "series-expiry")
-        expiry = Expiry(
-            self._control, settings.expiry_interval_seconds, self._retention().accepted_days
-        )
-        self._watch(expiry.run(), "expiry")
+        self._watch(self._build_leadership(self._control).run(), "leadership")
+        snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
         self._server = GrpcServer(
             ServerOptions(
                 settings.host,
@@ -207,9 +210,9 @@ class Application:
             SERVICES,
             registrations(
                 self._ingest,
-                EventQueries(self._readers),
-                MetricQueries(self._readers),
-                TraceQueries(self._readers),
+                EventQueries(snapshots),
+                MetricQueries(snapshots),
+                TraceQueries(snapshots),
                 admin_servicer(
                     self._known_identity, self._ingest, partial(database_bytes, self._control)
                 ),
@@ -257,6 +260,20 @@ class Application:
             settings.retention_traces_days,
         )
 
+    def _build_leadership(self, control: ControlPool) -> Leadership:
+        settings = self._settings
+        session = SessionSettings.of(settings, settings.control_dsn or self.dsn, "leader")
+        old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
+        expiry = Expiry(control, self._retention().accepted_days)
+        series_expiry = SeriesExpiry(control, settings.retention_metrics_days)
+        duties = (
+            Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
+            Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
+            Duty("expire_marks", settings.expiry_interval_seconds, expiry.run),
+            Duty("expire_series", settings.expiry_interval_seconds, series_expiry.run),
+        )
+        return Leadership(session, duties)
+
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None
         return self._identity
@@ -292,15 +309,6 @@ class Application:
                 log.warning("partitions_not_made", cause=str(error))
                 delay = 5.0
             await asyncio.sleep(delay)
-
-    async def _expire_series(self, expiry: SeriesExpiry) -> None:
-        while True:
-            # Not while everything starts.
-            await asyncio.sleep(SERIES_EXPIRY_INTERVAL_SECONDS)
-            try:
-                await expiry.expire(datetime.now(UTC))
-            except DatabaseUnavailable as error:
-                log.warning("series_not_expired", cause=str(error))
 
     def _start_own_metrics(self) -> None:
         settings = self._settings

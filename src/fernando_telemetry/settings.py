@@ -103,6 +103,12 @@ class Settings(BaseSettings):
     reader_connections: int = Field(
         4, ge=1, le=100, description="Sessions of each worker for queries; further queries wait"
     )
+    commit_token_wait_seconds: float = Field(
+        2.0, ge=0, description="How long a read waits for its min_commit_token"
+    )
+    flushes_kept_days: int = Field(
+        30, ge=1, description="How long cursors over committed data can rest"
+    )
 
     # Ingest
     writers: int = Field(

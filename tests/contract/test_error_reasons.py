@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 import grpc
@@ -27,6 +28,9 @@ SAMPLES: dict[type[errors.TelemetryError], errors.TelemetryError] = {
     errors.Overloaded: errors.Overloaded("full", 1.0),
     errors.Draining: errors.Draining("stopping", 1.0),
     errors.DatabaseUnavailable: errors.DatabaseUnavailable("away", 1.0),
+    errors.CommitTokenNotReached: errors.CommitTokenNotReached("behind", 1.0),
+    errors.CursorInvalid: errors.CursorInvalid("cursor", "it is damaged"),
+    errors.CursorTooOld: errors.CursorTooOld(datetime(2026, 1, 31, tzinfo=UTC)),
 }
 
 

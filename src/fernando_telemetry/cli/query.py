@@ -39,6 +39,12 @@ OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="Give the olde
 Superseded = Annotated[
     bool, typer.Option("--include-superseded", help="Give values that were replaced, too.")
 ]
+CommitToken = Annotated[
+    str,
+    typer.Option(
+        metavar="TOKEN", help="Show this commit, which send printed, or fail: for replicas."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a row.")]
 Local = Annotated[bool, typer.Option("--local", help="Times of this machine's zone, not UTC.")]
 Target = Annotated[
@@ -58,6 +64,7 @@ _RANGE: Final[dict[str, tuple[Any, Any]]] = {
     "end": (End, None),
 }
 _OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
+    "min_commit_token": (CommitToken, ""),
     "as_json": (AsJson, False),
     "local": (Local, False),
     "target": (Target, None),

@@ -8,6 +8,7 @@
     │   ├── InvalidTimeRange
     │   ├── Undecodable           bytes that are not the message they should be
     │   ├── BatchRefused          a unary request's batch, with the refusal
+    │   ├── CursorInvalid         damaged, or of another installation
     │   └── TooLarge
     ├── NotFound
     ├── NotImplementedYet
@@ -18,9 +19,10 @@
     ├── Passing                   may pass: retry after `retry_after_seconds`
     │   ├── Overloaded
     │   ├── Draining
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── CommitTokenNotReached
     ├── QueryTooExpensive
-    ├── CommitTokenNotReached
+    ├── CursorTooOld
     └── StartupError              one sentence for the operator, exit code 1
         └── PortTaken
 
@@ -28,6 +30,8 @@
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class TelemetryError(Exception):
@@ -91,6 +95,19 @@ class BatchRefused(InvalidInput):
         super().__init__(description)
 
 
+class CursorInvalid(InvalidInput):
+    """A cursor is damaged, or was not given by this installation.
+
+    Args:
+        field: Path of the field that has it.
+        description: What is wrong, as a sentence.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {description}")
+
+
 class TooLarge(InvalidInput):
     """A request is larger than any setting of the server allows."""
 
@@ -140,7 +157,7 @@ class RequestIdReused(TelemetryError):
 
 
 class Passing(TelemetryError):
-    """Trouble that may pass; nothing was stored.
+    """Trouble that may pass; nothing was stored or answered.
 
     Args:
         sentence: What is the matter.
@@ -168,8 +185,20 @@ class QueryTooExpensive(TelemetryError):
     """A query ran past its time or row budget; there is no partial answer."""
 
 
-class CommitTokenNotReached(TelemetryError):
-    """A read asked for a commit that is not visible where it reads."""
+class CommitTokenNotReached(Passing):
+    """A read asked for a commit that does not show where it reads, or not yet."""
+
+
+class CursorTooOld(TelemetryError):
+    """What follows a cursor is no longer kept.
+
+    Args:
+        oldest_available_at: Since when flushes are kept; None where there are none.
+    """
+
+    def __init__(self, oldest_available_at: datetime | None) -> None:
+        self.oldest_available_at = oldest_available_at
+        super().__init__("What follows the cursor is no longer kept: begin anew.")
 
 
 class StartupError(TelemetryError):

@@ -2,7 +2,8 @@
 
 What is forgotten can be stored again, so a producer is kept for as long as any record it may have
 sent would still be accepted: the longest retention, and 400 days where there is none. A hello and
-an open stream (once a day) note its use. One server expires at a time, in small transactions.
+an open stream (once a day) note its use. One server expires at a time, in small transactions
+(storage/leadership.py).
 
 A producer that comes back at that very moment is either passed over or forgotten as a whole. Its
 row is locked FOR UPDATE, which nobody who uses it lets through: flushes hold it FOR SHARE, a
@@ -15,12 +16,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.storage.sessions import Connection, ControlPool
 from fernando_telemetry.storage.statements import load
 
@@ -51,50 +51,38 @@ class Expired:
 
 
 class Expiry:
-    """The loop that expires.
+    """Forgets what is no longer needed; a duty of the leader.
 
     Args:
         control: Sessions of the control database.
-        interval_seconds: Pause between two rounds.
         accepted_days: Age of the oldest record that is accepted.
-        now: The clock.
     """
 
-    def __init__(
-        self,
-        control: ControlPool,
-        interval_seconds: float,
-        accepted_days: int,
-        now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    ) -> None:
+    def __init__(self, control: ControlPool, accepted_days: int) -> None:
         self._control = control
-        self._interval_seconds = interval_seconds
         self._producers_kept = timedelta(days=accepted_days) + PRODUCERS_MARGIN
-        self._now = now
 
-    async def run(self) -> None:
-        """Expire until cancelled."""
-        while True:
-            try:
-                expired = await self.expire()
-                if expired != Expired():
-                    log.info(
-                        "expired",
-                        requests=expired.requests,
-                        producers=expired.producers,
-                        claims=expired.claims,
-                    )
-            except DatabaseUnavailable as error:
-                log.warning("expiry_put_off", cause=str(error))
-            await asyncio.sleep(self._interval_seconds)
+    async def run(self, now: datetime) -> None:
+        """Run one round and log what it forgot.
 
-    async def expire(self) -> Expired:
+        Raises:
+            DatabaseUnavailable: The control database does not answer.
+        """
+        expired = await self.expire(now)
+        if expired != Expired():
+            log.info(
+                "expired",
+                requests=expired.requests,
+                producers=expired.producers,
+                claims=expired.claims,
+            )
+
+    async def expire(self, now: datetime) -> Expired:
         """Run one round, to its end or until another server is at it.
 
         Raises:
             DatabaseUnavailable: The control database does not answer.
         """
-        now = self._now()
         requests_before = now - REQUESTS_KEPT
         producers_before = now - self._producers_kept
         expired = Expired()

@@ -17,6 +17,7 @@ from typing import Any
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.flush_ids import LANE_SHIFT
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
@@ -31,8 +32,6 @@ from fernando_telemetry.storage.sessions import (
 from fernando_telemetry.storage.statements import load
 
 sql = load("flush")
-
-LANE_SHIFT = 40
 
 # SQLSTATE classes that a row can be to blame for: its data (22), a constraint (23), its size (54).
 # All else (a missing table, a right taken away, an I/O error) is no fault of records, and they
@@ -180,7 +179,8 @@ class Lane:
             except RowsRefused:
                 return False
             raise
-        await transaction.rollback()
+        with translated():
+            await transaction.rollback()
         return True
 
     async def _give_up(self, transaction: Any, error: BaseException) -> None:

@@ -272,6 +272,8 @@ lanes = Table(
     Column("last_number", BigInteger),
     # Flushes at or below this number have left the table `flushes`.
     Column("pruned_through", BigInteger, nullable=False, server_default=text("0")),
+    # The leader looks for dead ones among them.
+    Index("lanes_open_idx", "lane", postgresql_where=text("last_number IS NULL")),
 )
 
 
@@ -296,6 +298,8 @@ flushes = Table(
     *_extent("distribution"),
     *_extent("business_metric"),
     *_extent("span"),
+    # Tokens and cursors ask by lane and number, whatever the day.
+    Index("flushes_flush_id_idx", "flush_id"),
     postgresql_partition_by="RANGE (committed_on)",
 )
 

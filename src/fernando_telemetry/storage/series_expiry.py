@@ -35,6 +35,10 @@ class SeriesExpiry:
         self._control = control
         self._retention_days = retention_days
 
+    async def run(self, now: datetime) -> None:
+        """Expire once; a duty of the leader."""
+        await self.expire(now)
+
     async def expire(self, now: datetime) -> int:
         """Delete series unseen for the retention and two days, in short transactions.
 

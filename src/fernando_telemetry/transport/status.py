@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import grpc
@@ -34,14 +35,18 @@ TABLE: Final[tuple[tuple[type[errors.TelemetryError], grpc.StatusCode, str], ...
     (errors.Draining, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.QueryTooExpensive, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUERY_TOO_EXPENSIVE"),
+    (errors.CursorInvalid, grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"),
+    (errors.CursorTooOld, grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD"),
     (errors.CommitTokenNotReached, grpc.StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED"),
 )
 
 
 def _metadata(error: errors.TelemetryError) -> dict[str, str]:
     match error:
-        case errors.InvalidField():
+        case errors.InvalidField() | errors.CursorInvalid():
             return {"field": error.field}
+        case errors.CursorTooOld() if error.oldest_available_at is not None:
+            return {"oldest_available_at": _rfc3339(error.oldest_available_at)}
         case errors.InvalidFilter():
             return {"position": str(error.position)}
         case errors.SequenceGap():
@@ -52,6 +57,10 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
             return {"refusal": error.reason}
         case _:
             return {}
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _details(error: errors.TelemetryError, reason: str) -> list[Message]:

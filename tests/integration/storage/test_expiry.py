@@ -20,7 +20,7 @@ from fernando_telemetry.storage.statements import load
 from tests.conftest import session_settings, share
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
 from tests.integration.ingest.locks import becomes
-from tests.integration.ingest.records import event
+from tests.integration.ingest.records import event, now
 
 COUNT = "SELECT count(*) FROM telemetry_events"
 TABLES = ("producers", "progress", "claims", "batch_marks")
@@ -40,7 +40,7 @@ async def control(database: str) -> AsyncIterator[ControlPool]:
 
 @pytest.fixture
 def expiry(control: ControlPool) -> Expiry:
-    return Expiry(control, 3_600, 0)
+    return Expiry(control, 0)
 
 
 async def age(connection: Any) -> None:
@@ -62,7 +62,7 @@ async def test_requests_are_forgotten_after_seven_days_in_steps(
         "INSERT INTO request_marks SELECT n % 64, '', gen_random_uuid(), NULL, 1, 0, 0, NULL, n, "
         "now() - make_interval(hours => n * 12) FROM generate_series(1, 24) AS n"
     )
-    assert (await expiry.expire()).requests == 11
+    assert (await expiry.expire(now())).requests == 11
     oldest = await connection.fetchval("SELECT now() - min(created_at) FROM request_marks")
     assert oldest.days == 6
     assert await connection.fetchval("SELECT count(*) FROM request_marks") == 13
@@ -74,10 +74,10 @@ async def test_a_forgotten_request_id_may_be_used_again(
     named = request(event(), request_id="0198a3b2-0000-7000-8000-000000000001")
     await ingest(channel, named)
     await connection.execute("UPDATE request_marks SET created_at = now() - interval '6.9 days'")
-    assert await expiry.expire() == Expired()
+    assert await expiry.expire(now()) == Expired()
     assert (await ingest(channel, named)).duplicate
     await connection.execute("UPDATE request_marks SET created_at = now() - interval '7.1 days'")
-    assert await expiry.expire() == Expired(requests=1)
+    assert await expiry.expire(now()) == Expired(requests=1)
     assert not (await ingest(channel, named)).duplicate
 
 
@@ -93,7 +93,7 @@ async def test_unused_producers_are_forgotten_as_a_whole(
     await age(connection)
     await connection.execute("UPDATE producers SET updated_at = now() WHERE producer_id = 'c'")
     await connection.execute("INSERT INTO claims VALUES (3, '', 'first hello', 1, '2020-01-01')")
-    assert await expiry.expire() == Expired(producers=4, claims=1)
+    assert await expiry.expire(now()) == Expired(producers=4, claims=1)
     for name in TABLES:
         left = await connection.fetch(f"SELECT producer_id FROM {name}")
         assert [row["producer_id"] for row in left] == ([] if name == "claims" else ["c"])
@@ -116,10 +116,10 @@ async def test_any_sign_of_use_keeps_a_producer(
     await age(connection)
     column = "created_at" if fresh == "claims" else "updated_at"
     await connection.execute(f"UPDATE {fresh} SET {column} = now() - interval '1.9 days'")
-    assert await expiry.expire() == Expired()
+    assert await expiry.expire(now()) == Expired()
     assert await rows(connection) == before
     await age(connection)
-    assert await expiry.expire() == Expired(producers=1)
+    assert await expiry.expire(now()) == Expired(producers=1)
     assert set((await rows(connection)).values()) == {0}
 
 
@@ -136,7 +136,7 @@ async def test_an_open_stream_notes_its_use(
         await age(connection)
         kept = "SELECT bool_and(updated_at > now() - interval '1 day') FROM progress"
         await becomes(connection, kept, value=True)
-        assert await expiry.expire() == Expired()
+        assert await expiry.expire(now()) == Expired()
         # It says nothing of numbers: the producer may still begin anywhere.
         await stream.commit(7, event())
 
@@ -148,8 +148,8 @@ async def test_a_producer_in_a_flush_is_passed_over(
     await age(connection)
     async with control.transaction() as flush:
         assert await flush.fetchval(sql.hold_epoch, *WHERE, 1) == 1
-        assert await expiry.expire() == Expired()
-    assert await expiry.expire() == Expired(producers=1)
+        assert await expiry.expire(now()) == Expired()
+    assert await expiry.expire(now()) == Expired(producers=1)
 
 
 async def test_a_producer_in_a_hello_is_passed_over(
@@ -161,13 +161,13 @@ async def test_a_producer_in_a_hello_is_passed_over(
     await age(connection)
     async with control.transaction() as hello:
         epoch = await hello.fetchval(sql.claim, *WHERE, now)
-        assert await expiry.expire() == Expired()
-    assert await expiry.expire() == Expired()
+        assert await expiry.expire(now()) == Expired()
+    assert await expiry.expire(now()) == Expired()
     async with control.transaction() as hello:
         assert await hello.fetchval(sql.raise_epoch, *WHERE, epoch, now) == epoch
         await hello.execute(sql.drop_claims, *WHERE, epoch)
-        assert await expiry.expire() == Expired()
-    assert await expiry.expire() == Expired()
+        assert await expiry.expire(now()) == Expired()
+    assert await expiry.expire(now()) == Expired()
     assert await connection.fetchval("SELECT epoch FROM producers") == 2
 
 
@@ -203,8 +203,8 @@ async def test_one_server_expires_at_a_time(connection: Any, expiry: Expiry) -> 
     await connection.execute("INSERT INTO claims VALUES (3, '', 'old', 1, '2020-01-01')")
     async with connection.transaction():
         assert await connection.fetchval(load("expiry").try_hold_expiry)
-        assert await expiry.expire() == Expired()
-    assert await expiry.expire() == Expired(claims=1)
+        assert await expiry.expire(now()) == Expired()
+    assert await expiry.expire(now()) == Expired(claims=1)
 
 
 @pytest.mark.faults
@@ -232,7 +232,7 @@ async def test_a_producer_that_comes_back_while_it_expires_stays_exactly_once(
         async def expire(yields: int) -> int:
             for _ in range(yields):
                 await asyncio.sleep(0)
-            return (await expiry.expire()).producers
+            return (await expiry.expire(now())).producers
 
         offset = sequence % 60 - 30
         _, gone = await asyncio.gather(come_back(sequence, max(0, offset)), expire(max(0, -offset)))

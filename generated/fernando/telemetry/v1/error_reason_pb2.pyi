@@ -148,7 +148,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: _ErrorReason.ValueType  # 41
     """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
-    says when to try again. Not sent yet.
+    says when to try again.
 
         {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
          "metadata": {}}
@@ -349,7 +349,7 @@ RetryInfo: ask for less.
 """
 ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: ErrorReason.ValueType  # 41
 """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
-says when to try again. Not sent yet.
+says when to try again.
 
     {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
      "metadata": {}}
