@@ -161,13 +161,13 @@ async def test_a_producer_in_a_hello_is_passed_over(
     await age(connection)
     async with control.transaction() as hello:
         epoch = await hello.fetchval(sql.claim, *WHERE, now)
-        assert await expiry.expire(now()) == Expired()
-    assert await expiry.expire(now()) == Expired()
+        assert await expiry.expire(now) == Expired()
+    assert await expiry.expire(now) == Expired()
     async with control.transaction() as hello:
         assert await hello.fetchval(sql.raise_epoch, *WHERE, epoch, now) == epoch
         await hello.execute(sql.drop_claims, *WHERE, epoch)
-        assert await expiry.expire(now()) == Expired()
-    assert await expiry.expire(now()) == Expired()
+        assert await expiry.expire(now) == Expired()
+    assert await expiry.expire(now) == Expired()
     assert await connection.fetchval("SELECT epoch FROM producers") == 2
 
 
