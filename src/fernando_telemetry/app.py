@@ -51,6 +51,7 @@ from fernando_telemetry.transport.services import SERVICES, registrations
 log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS = 600.0
+HOUSEKEEPING_AFTER_SECONDS = 60.0
 
 
 class Application:
@@ -266,11 +267,12 @@ class Application:
         old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
         expiry = Expiry(control, self._retention().accepted_days)
         series_expiry = SeriesExpiry(control, settings.retention_metrics_days)
+        rarely = settings.expiry_interval_seconds
         duties = (
             Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
             Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
-            Duty("expire_marks", settings.expiry_interval_seconds, expiry.run),
-            Duty("expire_series", settings.expiry_interval_seconds, series_expiry.run),
+            Duty("expire_marks", rarely, expiry.run, HOUSEKEEPING_AFTER_SECONDS),
+            Duty("expire_series", rarely, series_expiry.run, HOUSEKEEPING_AFTER_SECONDS),
         )
         return Leadership(session, duties)
 

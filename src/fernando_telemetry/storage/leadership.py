@@ -47,13 +47,16 @@ class Duty:
 
     Args:
         name: For logs.
-        interval_seconds: From the end of one run to the next; the first comes at once.
+        interval_seconds: From the end of one run to the next.
         run: Does it, given the time; safe to be cancelled and to be run beside itself.
+        first_after_seconds: From leading to the first run. Housekeeping that nobody waits for
+            keeps out of the way of a start.
     """
 
     name: str
     interval_seconds: float
     run: Callable[[datetime], Awaitable[None]]
+    first_after_seconds: float = 0.0
 
 
 class Leadership:
@@ -132,6 +135,7 @@ async def _beat(lost: asyncio.Event) -> None:
 
 async def _repeat(duty: Duty) -> None:
     failures = 0
+    await asyncio.sleep(duty.first_after_seconds)
     while True:
         try:
             await duty.run(datetime.now(UTC))
