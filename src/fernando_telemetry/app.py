@@ -150,7 +150,9 @@ class Application:
         control = SessionSettings.of(settings, settings.control_dsn or self.dsn, "control")
         await migrate(control, allowed=settings.migrate == "on")
         self._control = ControlPool(control, size=4)
-        readers = SessionSettings.of(settings, settings.read_dsn or self.dsn, "reader")
+        readers = SessionSettings.of(
+            settings, settings.read_dsn or self.dsn, "reader", writes=False
+        )
         self._readers = ReaderPool(readers, settings.reader_connections)
         facts = await server_facts(self._control)
         if not facts.fsync or not facts.full_page_writes:
