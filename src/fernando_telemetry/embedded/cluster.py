@@ -94,6 +94,12 @@ class EmbeddedPostgres:
         return self._directory.root
 
     @property
+    def pgdata(self) -> Path:
+        """PostgreSQL's own data directory."""
+        assert self._directory is not None, "not started"
+        return self._directory.pgdata
+
+    @property
     def postmaster_pid(self) -> int:
         """Process id of PostgreSQL; changes when it is restarted."""
         assert self._postmaster is not None, "not started"

@@ -47,6 +47,8 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
             return {"expected": str(error.expected), "got": str(error.got)}
         case errors.BatchRefused():
             return {"refusal": error.reason}
+        case errors.DiskBudgetReached():
+            return {"resource": "disk"}
         case _:
             return {}
 
