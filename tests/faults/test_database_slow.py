@@ -30,7 +30,8 @@ from tests.faults.going_away import (
     streaming,
 )
 from tests.faults.numbered_producer import NumberedProducer
-from tests.faults.server_process import serve
+from tests.faults.server_process import serve, until
+from tests.faults.stored_once import assert_stored_once
 from tests.faults.wire import socket_of, through, wired
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
@@ -91,6 +92,30 @@ async def test_a_database_too_slow_to_commit_in_time(
 
         ends = await goes_away_and_comes_back(server, producers, slow_down, speed_up)
         print(f"\n{ends}; {await check(database, producers, server)}")
+
+
+async def test_a_stop_under_a_slow_database_answers_what_was_accepted(
+    database: str, connection: Any, tmp_path: Path, producers: list[NumberedProducer]
+) -> None:
+    async with (
+        wired(socket_of(database)) as wire,
+        serve(tmp_path, tmp_path / "log", dsn=through(wire, database)) as server,
+    ):
+        stop = asyncio.Event()
+        streams = [asyncio.create_task(one.run(server.address, stop)) for one in producers]
+        await flowing(producers)
+        wire.delay_seconds = SLOW_SECONDS
+        await flowing(producers)
+        stopping = asyncio.create_task(server.stop())
+        # Each stream's acks go up to the number its GoAway promised: the producer asserts it.
+        await until(lambda: all(len(one.ledger.went_away) == 1 for one in producers))
+        assert await stopping == 0
+        stop.set()
+        await asyncio.gather(*streams)
+        server.assert_no_traceback()
+    assert all(one.ledger.ends.get("OK") == 1 for one in producers), "none was broken off"
+    stored = await assert_stored_once(connection, producers)
+    assert stored.batches == sum(len(one.ledger.committed) for one in producers)
 
 
 def _large_call(name: str) -> IngestTelemetryRequest:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,6 +228,31 @@ async def test_the_disk_budget_refuses_before_postgresql_panics(
         assert server.count("flush_retried") == 0
         assert "Taken again since" in (await _info(server.address)).last_problem
         print(f"\n{ends}; {await check(told.dsn, producers, server)}")
+
+
+async def test_a_stop_while_ingest_is_refused_waits_for_nothing(
+    tmp_path: Path, disk: SmallDisk, producers: list[NumberedProducer]
+) -> None:
+    """The next server refuses from its start on, and takes records when there is room."""
+    data_dir = disk.folder / "data"
+    quick: dict[str, Any] = {"pg_shared_buffers_mib": 16, "disk_check_interval_seconds": 0.1}
+    async with serve(data_dir, tmp_path / "log", **quick) as server:
+        async with streaming(server.address, producers):
+            disk.fill(leave_bytes=disk.total_bytes() * 3 // 100)
+            await _refused(server, producers)
+        begun = time.monotonic()
+        assert await server.stop() == 0
+        assert time.monotonic() - begun < 10
+        server.assert_no_traceback()
+    async with serve(data_dir, tmp_path / "log-2", **quick) as server:
+        await until(lambda: server.count("ingest_refused_for_room") == 1)
+        failure, _took = await failing_call(server.address)
+        assert failure.reason == "OVERLOADED"
+        disk.make_room()
+        await until(lambda: server.count("ingest_taken_again") == 1)
+        told = running_server(data_dir)
+        assert told is not None
+        print(f"\n{await check(told.dsn, producers, server)}")
 
 
 async def _refused(server: ServerProcess, producers: list[NumberedProducer]) -> None:
