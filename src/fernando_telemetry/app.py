@@ -12,11 +12,13 @@ from typing import Any, Self
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.disk_room import RoomLimits
+from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
@@ -25,6 +27,7 @@ from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.disk import least_room
 from fernando_telemetry.storage.expiry import Expiry
 from fernando_telemetry.storage.lanes import (
     CLOSE_INTERVAL_SECONDS,
@@ -34,6 +37,7 @@ from fernando_telemetry.storage.lanes import (
 )
 from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
+from fernando_telemetry.storage.oldest_partitions import OldestPartitions
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -178,7 +182,9 @@ class Application:
         control = SessionSettings.of(settings, settings.control_dsn or self.dsn, "control")
         await migrate(control, allowed=settings.migrate == "on")
         self._control = ControlPool(control, size=4)
-        readers = SessionSettings.of(settings, settings.read_dsn or self.dsn, "reader")
+        readers = SessionSettings.of(
+            settings, settings.read_dsn or self.dsn, "reader", writes=False
+        )
         self._readers = ReaderPool(readers, settings.reader_connections)
         facts = await server_facts(self._control)
         if not facts.fsync or not facts.full_page_writes:
@@ -197,6 +203,7 @@ class Application:
         await partitions.ensure_ahead(datetime.now(UTC), 1)
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
+        self._watch_disk(self._ingest, group_commit, self._control, partitions)
         self._watch(self._keep_partitions(partitions), "partitions")
         self._watch(self._build_leadership(self._control).run(), "leadership")
         snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
@@ -311,6 +318,35 @@ class Application:
                 log.warning("partitions_not_made", cause=str(error))
                 delay = 5.0
             await asyncio.sleep(delay)
+
+    def _watch_disk(
+        self,
+        ingest: IngestService,
+        group_commit: GroupCommit,
+        control: ControlPool,
+        partitions: Partitions,
+    ) -> None:
+        settings = self._settings
+        folder = settings.disk_path
+        if folder is None and self._embedded is not None:
+            folder = self._embedded.pgdata
+        elif folder is not None and not folder.is_dir():
+            raise StartupError(f"FERNANDO_DISK_PATH names {folder}, which is not a folder.")
+        oldest = OldestPartitions(
+            SessionSettings.of(settings, settings.control_dsn or self.dsn, "disk"),
+            raw_tables(),
+            partitions,
+        )
+        budget = DiskBudget(
+            RoomLimits(settings.disk_free_stop_percent, settings.disk_budget_bytes),
+            group_commit,
+            ingest.counters,
+            free_space=partial(least_room, folder) if folder is not None else None,
+            database_bytes=partial(database_bytes, control),
+            drop_oldest=oldest.drop_one if settings.disk_full_action == "drop_oldest" else None,
+            interval_seconds=settings.disk_check_interval_seconds,
+        )
+        self._watch(budget.run(), "disk-budget")
 
     def _start_own_metrics(self) -> None:
         settings = self._settings

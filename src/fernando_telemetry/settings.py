@@ -165,6 +165,24 @@ class Settings(BaseSettings):
         3, ge=1, le=30, description="Days whose partitions are made ahead"
     )
 
+    # The disk
+    disk_free_stop_percent: float = Field(
+        5.0, ge=0, le=50, description="Ingest is refused while less of the disk is free; 0: never"
+    )
+    disk_budget_bytes: int = Field(
+        0, ge=0, description="Ingest is refused while the database is larger; 0: any size"
+    )
+    disk_full_action: Literal["refuse", "drop_oldest"] = Field(
+        "refuse", description="drop_oldest: the oldest partitions are dropped before it is refused"
+    )
+    disk_path: FolderPath | None = Field(
+        None,
+        description="Folder on the database's disk; empty: the embedded PostgreSQL's, else none",
+    )
+    disk_check_interval_seconds: float = Field(
+        1.0, gt=0, description="Time between two looks at the room on the disk"
+    )
+
     # The agent and the server's own metrics
     agent: bool = Field(True, description="Collect this host's metrics inside serve")
     agent_interval_seconds: float = Field(

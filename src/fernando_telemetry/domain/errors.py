@@ -18,6 +18,7 @@
     ├── RequestIdReused           a request_id that came with other content before
     ├── Passing                   may pass: retry after `retry_after_seconds`
     │   ├── Overloaded
+    │   │   └── DiskBudgetReached
     │   ├── Draining
     │   ├── DatabaseUnavailable
     │   └── CommitTokenNotReached
@@ -171,6 +172,10 @@ class Passing(TelemetryError):
 
 class Overloaded(Passing):
     """The server's buffers are full."""
+
+
+class DiskBudgetReached(Overloaded):
+    """The database has no room on its disk for new records."""
 
 
 class Draining(Passing):

@@ -38,7 +38,7 @@ Of a key that comes twice in one record the last entry counts, as in protobuf. T
 defence against somebody who looks for a collision: it tells mistakes, not attacks, and what it
 misses costs the sender one batch of its own.
 
-Both write paths feed the same sections: content_messages.py from messages, content_columns.py
+Both write paths feed the same sections: content_messages.py from messages, columnar/content.py
 from Arrow columns.
 """
 

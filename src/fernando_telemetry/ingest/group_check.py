@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 import numpy as np
@@ -305,14 +306,19 @@ def _is_decodable(one: _Parsed) -> bool:
 def _unequal(batches: list[_Parsed], found: pa.RecordBatch) -> set[int]:
     """Find batches whose columns do not have the lengths of their messages.
 
-    A list of columns that comes twice is one of them: protobuf merges the two.
+    A list of columns that comes twice is one of them: protobuf merges the two. So is a map with a
+    key that comes twice, or with an entry that has unknown fields, which protobuf leaves out.
     """
     bad: set[int] = set()
-    for name in ("events", "system_metrics", "spans"):
-        lengths = list_lengths(found.column(name)).tolist()
+    for name, map_name in (("events", ""), ("system_metrics", "labels"), ("spans", "tags")):
+        lists = found.column(name)
+        lengths = list_lengths(lists).tolist()
         for one, length in zip(batches, lengths, strict=True):
             if length != len(getattr(one.records, name)):
                 bad.add(id(one))
+        if map_name:
+            messages = [getattr(one.records, name) for one in batches]
+            bad |= _odd_maps(batches, messages, lengths, lists.flatten().field(map_name), map_name)
     lengths = list_lengths(found.column("metric_columns")).tolist()
     flat = found.column("metric_columns").flatten()
     counts = zip(*(list_lengths(flat.field(name)).tolist() for name in _COLUMN_NAMES), strict=True)
@@ -322,6 +328,30 @@ def _unequal(batches: list[_Parsed], found: pa.RecordBatch) -> set[int]:
         if length > 1 or (
             length == 1 and given[0] != tuple(len(getattr(columns, name)) for name in _COLUMN_NAMES)
         ):
+            bad.add(id(one))
+    if not bad and len(flat):
+        series = flat.field("series")
+        chosen = [one for one, length in zip(batches, lengths, strict=True) if length]
+        bad |= _odd_maps(
+            chosen,
+            [one.records.metric_columns.series for one in chosen],
+            list_lengths(series).tolist(),
+            series.flatten().field("labels"),
+            "labels",
+        )
+    return bad
+
+
+def _odd_maps(
+    batches: list[_Parsed], messages: list[Any], lengths: list[int], maps: Any, name: str
+) -> set[int]:
+    """Find batches whose messages have fewer map entries than their columns."""
+    entries = np.concatenate(([0], np.cumsum(list_lengths(maps))))
+    stops = np.cumsum(lengths)
+    get = attrgetter(name)
+    bad: set[int] = set()
+    for one, records, length, stop in zip(batches, messages, lengths, stops, strict=True):
+        if length and entries[stop] - entries[stop - length] != sum(map(len, map(get, records))):
             bad.add(id(one))
     return bad
 

@@ -17,7 +17,13 @@ from typing import Literal, assert_never
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable, ProducerFenced, RequestIdReused
+from fernando_telemetry.domain.errors import (
+    DatabaseUnavailable,
+    Overloaded,
+    Passing,
+    ProducerFenced,
+    RequestIdReused,
+)
 from fernando_telemetry.domain.verdicts import Tally
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
@@ -132,6 +138,7 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_commit = time.monotonic()
+        self._trouble: Callable[[], Passing] | None = None
 
     @property
     def wait_seconds(self) -> float:
@@ -145,9 +152,38 @@ class GroupCommit:
 
     def submit(self, batch: PendingBatch) -> None:
         """Queue an admitted batch; its `answer` is set when it is final."""
+        if self._trouble is not None:
+            self._budget.release(batch.admitted_bytes)
+            _fail(batch, self._trouble())
+            return
         self._queue.append(batch)
         self._idle.clear()
         self._something.set()
+
+    def refuse(self, trouble: Callable[[], Passing] | None) -> None:
+        """Refuse what comes, and what no writer has taken yet, until called with None.
+
+        Args:
+            trouble: Makes the error of each batch that is refused.
+        """
+        self._trouble = trouble
+        if trouble is None:
+            return
+        waiting, self._queue = self._queue, deque()
+        for batch in waiting:
+            self._budget.release(batch.admitted_bytes)
+            if not batch.answer.done():
+                _fail(batch, trouble())
+        self._note_idle()
+
+    def require_open(self) -> None:
+        """Refuse a call before it costs anything.
+
+        Raises:
+            Passing: As told to `refuse`.
+        """
+        if self._trouble is not None:
+            raise self._trouble()
 
     async def drained(self) -> None:
         """Wait until every submitted batch has its answer."""
@@ -201,31 +237,40 @@ class GroupCommit:
             self._give_up_overdue()
 
     def _give_up_overdue(self) -> None:
-        """Answer batches that were held for too long while nothing could be committed.
+        """Answer batches that were held for too long.
 
         The bytes of those that a writer has taken are given back when it drops them, so the
         budget stays true.
         """
-        overdue = [
-            batch
-            for batch in self._held()
-            if self._is_overdue(batch.arrived_at, batch.patience_seconds)
+        waiting = [(batch, self._trouble_of_waiting(batch)) for batch in self._queue]
+        taken = [
+            (batch, self._trouble_of(batch)) for group in self._running for batch in group.batches
         ]
+        overdue = [(batch, trouble) for batch, trouble in waiting + taken if trouble is not None]
         if not overdue:
             return
-        for batch in overdue:
+        for batch, trouble in overdue:
             if not batch.answer.done():
-                batch.answer.set_exception(_away(batch.patience_seconds))
-                # A client that is gone reads no answer, which is no fault of the loop.
-                batch.answer.exception()
+                _fail(batch, trouble)
         dropped = [batch for batch in self._queue if batch.answer.done()]
         self._queue = deque(batch for batch in self._queue if not batch.answer.done())
         for batch in dropped:
             self._budget.release(batch.admitted_bytes)
         self._note_idle()
 
-    def _held(self) -> list[PendingBatch]:
-        return [*self._queue, *(batch for group in self._running for batch in group.batches)]
+    def _trouble_of(self, batch: PendingBatch) -> Passing | None:
+        if self._is_overdue(batch.arrived_at, batch.patience_seconds):
+            return _away(batch.patience_seconds)
+        return None
+
+    def _trouble_of_waiting(self, batch: PendingBatch) -> Passing | None:
+        trouble = self._trouble_of(batch)
+        is_call = not isinstance(batch.key, BatchKey)
+        waited = time.monotonic() - batch.arrived_at
+        # A stream waits while others are committed, a call does not: its client may be gone.
+        if trouble is None and is_call and waited >= batch.patience_seconds:
+            return Overloaded("More waits than the database takes at present.", 1.0)
+        return trouble
 
     def _note_idle(self) -> None:
         if not self._queue and not self._running:
@@ -329,6 +374,12 @@ class GroupCommit:
                 flush_batch.rows, flush_batch.slices = result.rows, result.slices
             checked.append(CheckedPending(flush_batch, result.tally, result.refused))
         return checked
+
+
+def _fail(batch: PendingBatch, trouble: Passing) -> None:
+    batch.answer.set_exception(trouble)
+    # A client that is gone reads no answer, which is no fault of the loop.
+    batch.answer.exception()
 
 
 def _away(seconds: float) -> DatabaseUnavailable:

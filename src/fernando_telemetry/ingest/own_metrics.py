@@ -70,16 +70,21 @@ class OwnMetrics:
         for name, total in (
             ("records_accepted", counters.accepted),
             ("records_rejected", counters.rejected),
+            ("records_repeated", counters.repeated_records),
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
             ("samples_overflowed", counters.overflowed),
+            ("refused_for_room", counters.refused_for_room),
         ):
             _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
         _add(
             records, "queue_bytes", MetricType.METRIC_TYPE_GAUGE, self._ingest.queued_bytes, "bytes"
         )
         _add(records, "open_streams", MetricType.METRIC_TYPE_GAUGE, counters.open_streams, "count")
+        if counters.disk_free_bytes is not None:
+            free = counters.disk_free_bytes
+            _add(records, "disk_free_bytes", MetricType.METRIC_TYPE_GAUGE, free, "bytes")
         size = await self._database_bytes()
         _add(records, "database_bytes", MetricType.METRIC_TYPE_GAUGE, size, "bytes")
         latencies = sorted(counters.commit_seconds)

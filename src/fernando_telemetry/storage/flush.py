@@ -28,6 +28,7 @@ from fernando_telemetry.storage.sessions import (
     connect,
     is_passing,
     translated,
+    unavailable,
 )
 from fernando_telemetry.storage.statements import load
 
@@ -201,7 +202,7 @@ class Lane:
         if isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name:
             raise PartitionMissing from error
         if is_passing(error) or isinstance(error, asyncpg.QueryCanceledError):
-            raise DatabaseUnavailable("The database does not answer.", 1.0) from error
+            raise unavailable(error) from error
         if isinstance(error, ValueError | TypeError | OverflowError) or (
             isinstance(error, asyncpg.PostgresError)
             and (error.sqlstate or "")[:2] in ROW_STATE_CLASSES

@@ -55,6 +55,8 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
             return {"producer_id": error.producer_id, "producer_epoch": str(error.epoch)}
         case errors.BatchRefused():
             return {"refusal": error.reason}
+        case errors.DiskBudgetReached():
+            return {"resource": "disk"}
         case _:
             return {}
 

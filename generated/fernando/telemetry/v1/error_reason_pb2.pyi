@@ -117,7 +117,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 30
-    """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+    """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again. Where it is
+    the database's disk that has none, the metadata is `{"resource": "disk"}`.
 
         {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
     """
@@ -318,7 +319,8 @@ is no RetryInfo, since a retry changes nothing.
     {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 30
-"""RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+"""RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again. Where it is
+the database's disk that has none, the metadata is `{"resource": "disk"}`.
 
     {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
 """

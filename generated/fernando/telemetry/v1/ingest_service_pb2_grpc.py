@@ -72,7 +72,8 @@ class IngestServiceServicer:
         - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
         - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`, on whatever
         server; the older one learns it at its next commit.
-        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience, or none
+        on the database's disk (`resource` is `disk`).
         - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
         - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
         - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server

@@ -54,7 +54,8 @@ class IngestServiceStub:
     - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
     - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`, on whatever
       server; the older one learns it at its next commit.
-    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience, or none
+      on the database's disk (`resource` is `disk`).
     - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
     - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
     - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
@@ -101,7 +102,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
     - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`, on whatever
       server; the older one learns it at its next commit.
-    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+    - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience, or none
+      on the database's disk (`resource` is `disk`).
     - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
     - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
     - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
@@ -151,7 +153,8 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
         - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`, on whatever
           server; the older one learns it at its next commit.
-        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience, or none
+          on the database's disk (`resource` is `disk`).
         - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
         - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
         - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server

@@ -65,6 +65,8 @@ def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes
         if len(given):
             _add_records(content, kind, (), of.DESCRIPTOR, row.column(name).flatten(), given)
     columns = records.metric_columns
+    given = np.array([len(columns.series)], "<i4")
+    content.add_numbers(messages.METRIC_COLUMNS, (1,), given)
     if len(columns.series) or len(columns.value):
         flat = row.column("metric_columns").flatten()
         series = flat.field("series").flatten()
