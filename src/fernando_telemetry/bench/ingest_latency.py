@@ -15,19 +15,19 @@ from typing import Any, Final
 
 from grpc import aio
 
-from fernando.telemetry.client import CHANNEL_OPTIONS
+from fernando.telemetry.client import CHANNEL_OPTIONS, decode_error
 from fernando.telemetry.v1 import IngestTelemetryRequest, IngestTelemetryResponse, TelemetryRecords
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.figures import Figures, Report, percentile, quotient
 from fernando_telemetry.bench.load import Load, LoadSlice, generating
-from fernando_telemetry.bench.raw_copy import columns_of
 from fernando_telemetry.bench.records import base_micros, default_batch_records, make_batches
 from fernando_telemetry.bench.stand import IngestOptions, Stand, standing
+from fernando_telemetry.bench.tables import any_row, columns_of, insert_row
 
 METHOD: Final = "/fernando.telemetry.v1.IngestService/IngestTelemetry"
 RECORDS: Final = 100
 WARM_UP_CALLS: Final = 50
-# The batches of the stream beside: four times 1 MB.
+# The batches of the stream beside are so many times those of others: 4 MB.
 LARGE: Final = 4
 # Between two calls beside the stream: they are to meet it, not to add to its load.
 PAUSE_SECONDS: Final = 0.02
@@ -42,14 +42,15 @@ async def measure_latency(options: IngestOptions, report: Report) -> Figures:
     """
     if options.kind != "events":
         raise BenchFailed("The latency is that of events: leave --records at its default.")
-    async with standing(options.kind, report) as stand:
+    async with standing(options, report) as stand:
         async with aio.insecure_channel(stand.server.address, options=CHANNEL_OPTIONS) as channel:
             call = _UnaryCalls(channel)
             await call.make()
             insert = await _OneRow.of_stored(stand)
             idle, bare = await _idle(call, insert, options.seconds)
             report(f"{len(idle)} idle calls and as many transactions")
-            plan = stand.plan("beside", 1, LARGE * default_batch_records(options.kind))
+            batch_records = options.batch_records or default_batch_records(options.kind)
+            plan = stand.plan("beside", 1, LARGE * batch_records)
             async with generating(plan) as load:
                 await load.run(min(1.0, options.seconds))
                 beside, part = await _beside(call, load, options.seconds)
@@ -62,6 +63,7 @@ async def measure_latency(options: IngestOptions, report: Report) -> Figures:
             **_percentiles(idle, bare, beside),
             "calls": len(idle),
             "loaded_calls": len(beside),
+            "refused_attempts": call.refused,
             "loaded_rows_per_second": round(part.rate),
             "loaded_batch_bytes": load.batch_bytes,
             "rows_acknowledged": call.records + load.acknowledged,
@@ -109,16 +111,25 @@ async def _idle(
 
 async def _beside(call: _UnaryCalls, load: Load, seconds: float) -> tuple[list[float], LoadSlice]:
     calls: list[float] = []
-    streaming = asyncio.create_task(load.run(seconds))
     deadline = time.monotonic() + seconds
-    while not streaming.done() and time.monotonic() < deadline:
-        calls.append(await _milliseconds(call.make))
-        await asyncio.sleep(PAUSE_SECONDS)
-    return calls, await streaming
+    streaming = asyncio.create_task(load.run(seconds))
+    try:
+        while not streaming.done() and time.monotonic() < deadline:
+            calls.append(await _milliseconds(call.make))
+            await asyncio.sleep(PAUSE_SECONDS)
+        return calls, await streaming
+    finally:
+        streaming.cancel()
+        await asyncio.gather(streaming, return_exceptions=True)
 
 
 class _UnaryCalls:
-    """Calls of 100 events, serialised ahead but for their request_id."""
+    """Calls of 100 events, serialised ahead but for their request_id.
+
+    Attributes:
+        records: Acknowledged ones.
+        refused: Attempts that the server wanted again; a call's time goes on through them.
+    """
 
     def __init__(self, channel: aio.Channel) -> None:
         self._call: Any = channel.unary_unary(METHOD)
@@ -127,23 +138,33 @@ class _UnaryCalls:
             records=TelemetryRecords.FromString(batch.records)
         ).SerializeToString()
         self.records = 0
+        self.refused = 0
 
     async def make(self) -> None:
-        """Make one call.
+        """Make one call; where the server says so, again with the same request_id.
 
         Raises:
             BenchFailed: It failed, or did not store all.
         """
-        head = b"\x0a\x24" + str(uuid.uuid4()).encode()
-        try:
-            answer = await self._call(head + self._rest, timeout=CALL_SECONDS)
-        except aio.AioRpcError as error:
-            sentence = f"A call ended with {error.code().name}: {error.details()}"
-            raise BenchFailed(sentence) from None
+        request = b"\x0a\x24" + str(uuid.uuid4()).encode() + self._rest
+        while (answer := await self._attempt(request)) is None:
+            self.refused += 1
         response = IngestTelemetryResponse.FromString(answer)
         if response.result.accepted_count != RECORDS:
             raise BenchFailed(f"A call was not stored whole: {response}")
         self.records += RECORDS
+
+    async def _attempt(self, request: bytes) -> bytes | None:
+        """Give the answer; None, after the pause that it asks for, where it is to come again."""
+        try:
+            answer: bytes = await self._call(request, timeout=CALL_SECONDS)
+        except aio.AioRpcError as error:
+            failure = decode_error(error)
+            if failure.retry_after_seconds is None:
+                raise BenchFailed(f"A call ended with {failure.code.name}: {failure}") from None
+            await asyncio.sleep(failure.retry_after_seconds)
+            return None
+        return answer
 
 
 class _OneRow:
@@ -159,17 +180,8 @@ class _OneRow:
     async def of_stored(cls, stand: Stand) -> _OneRow:
         """Take a stored row as the pattern."""
         columns = await columns_of(stand.connection, stand.table)
-        names = ", ".join(columns)
-        row = await stand.connection.fetchrow(
-            f"SELECT {names} FROM {stand.table} LIMIT 1"  # noqa: S608 - names of the catalogue
-        )
-        assert row is not None, "a call was acknowledged"
-        places = ", ".join(f"${number}" for number in range(1, len(columns) + 1))
-        return cls(
-            stand,
-            f"INSERT INTO {stand.table} ({names}) VALUES ({places})",  # noqa: S608 - as above
-            tuple(row),
-        )
+        row = await any_row(stand.connection, stand.table, columns)
+        return cls(stand, insert_row(stand.table, columns), tuple(row))
 
     async def make(self) -> None:
         """Run BEGIN, INSERT of one row, COMMIT."""

@@ -29,7 +29,7 @@ async def measure_memory(options: IngestOptions, report: Report) -> Figures:
     Raises:
         BenchFailed: Something was not stored as acknowledged.
     """
-    async with standing(options.kind, report) as stand:
+    async with standing(options, report) as stand:
         watch = MemoryWatch(stand.server.pid)
         at_rest = watch.look()
         plan = stand.plan("bench", options.streams, options.batch_records)

@@ -26,7 +26,7 @@ async def measure_partition_size(options: IngestOptions, report: Report) -> Figu
     """
     few_rows = min(FEW_ROWS, options.preload_rows)
     first = datetime.fromtimestamp(base_micros(datetime.now(UTC)) / 1e6, UTC)
-    async with standing(options.kind, report) as stand:
+    async with standing(options, report) as stand:
         async with generating(stand.plan("bench", options.streams, options.batch_records)) as load:
             while load.acknowledged < TRANSACTION_ROWS[options.kind]:
                 await load.run(min(1.0, options.slice_seconds))

@@ -14,6 +14,7 @@ from fernando_telemetry.bench.load import (
     LoadSlice,
     ack_latency_ms,
     generating,
+    generator_cpu,
     median_rate,
 )
 from fernando_telemetry.bench.memory import MemoryWatch
@@ -30,7 +31,7 @@ async def measure_rate(options: IngestOptions, report: Report) -> Figures:
     Raises:
         BenchFailed: Something was not stored as acknowledged.
     """
-    async with standing(options.kind, report) as stand, contextlib.AsyncExitStack() as running:
+    async with standing(options, report) as stand, contextlib.AsyncExitStack() as running:
         one: Load | None = None
         if options.streams > 1:
             one = await running.enter_async_context(generating(stand.plan("one", 1, None)))
@@ -79,12 +80,12 @@ class _Turns:
     async def warm_up(self, slice_seconds: float) -> None:
         """Let the server meet the load, and make ready what COPY shall write."""
         seconds = min(WARM_UP_SECONDS, slice_seconds)
-        enough = TRANSACTION_ROWS[self._stand.kind]
+        enough = TRANSACTION_ROWS[self._stand.options.kind]
         while self._load.acknowledged < enough:
             await self._load.run(seconds)
         if self._one is not None:
             await self._one.run(seconds)
-        self._copy = await RawCopy.of_stored(self._stand.connection, self._stand.kind)
+        self._copy = await RawCopy.of_stored(self._stand.connection, self._stand.options.kind)
         # So long that PostgreSQL has WAL files to use again, in each of the slices that count.
         await self._copy.run(slice_seconds)
 
@@ -128,6 +129,7 @@ class _Turns:
             ],
             "p50_ms": ack_latency_ms(self._loads, 50),
             "p99_ms": ack_latency_ms(self._loads, 99),
+            "generator_cpu": generator_cpu(self._loads),
         }
         if self._one is not None:
             one_rate = median_rate(self._ones)

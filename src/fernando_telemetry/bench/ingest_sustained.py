@@ -20,7 +20,6 @@ from fernando_telemetry.bench.raw_copy import (
     TRANSACTION_ROWS,
     Payload,
     RawCopy,
-    columns_of,
     read_payloads,
 )
 from fernando_telemetry.bench.sealed_partitions import (
@@ -29,6 +28,7 @@ from fernando_telemetry.bench.sealed_partitions import (
     wait_until_sealed,
 )
 from fernando_telemetry.bench.stand import IngestOptions, Stand, standing
+from fernando_telemetry.bench.tables import columns_of, count_rows, make_like
 from fernando_telemetry.settings import Settings
 
 SETTING: Final = "partition_length"
@@ -46,7 +46,7 @@ async def measure_sustained(options: IngestOptions, report: Report) -> Figures:
     """
     _require_possible(options)
     async with (
-        standing(options.kind, report, **{SETTING: options.partition_length}) as stand,
+        standing(options, report, **{SETTING: options.partition_length}) as stand,
         MemoryWatch(stand.server.pid) as memory,
     ):
         plan = stand.plan("bench", options.streams, options.batch_records, timed=False)
@@ -122,7 +122,7 @@ async def _copy_rates(
         Median rows a second, hot and sealed.
     """
     columns = await columns_of(stand.connection, stand.table)
-    size = TRANSACTION_ROWS[stand.kind]
+    size = TRANSACTION_ROWS[stand.options.kind]
     source = await _fullest(stand, sealed)
     payloads = await read_payloads(
         stand.connection, source, columns, size, payloads=MOST_ROWS // size
@@ -140,14 +140,7 @@ async def _copy_rates(
 
 async def _fullest(stand: Stand, partitions: list[Partition]) -> str:
     """Give the partition with most rows."""
-    counts = {
-        part.name: int(
-            await stand.connection.fetchval(
-                f"SELECT count(*) FROM {part.name}"  # noqa: S608 - a name of the catalogue
-            )
-        )
-        for part in partitions
-    }
+    counts = {part.name: await count_rows(stand.connection, part.name) for part in partitions}
     return max(counts, key=lambda name: counts[name])
 
 
@@ -156,11 +149,7 @@ async def _copy_anew(
 ) -> float:
     """Copy all payloads into a fresh table like a partition; gives rows a second."""
     connection = stand.connection
-    await connection.execute(f"DROP TABLE IF EXISTS {table}")
-    await connection.execute(
-        f"CREATE TABLE {table} "
-        f"(LIKE {pattern} INCLUDING DEFAULTS INCLUDING GENERATED INCLUDING INDEXES)"
-    )
+    await make_like(connection, table, pattern)
     await stand.settle()
     copy = RawCopy(connection, table, columns, payloads)
     begun = time.monotonic()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.figures import Figures, Report, as_line, load_average, median
@@ -16,7 +15,7 @@ from fernando_telemetry.bench.ingest_rate import measure_rate
 from fernando_telemetry.bench.ingest_sustained import measure_sustained
 from fernando_telemetry.bench.stand import IngestOptions
 
-Measure = Callable[[IngestOptions, Report], Awaitable[Figures]]
+Measure = Callable[[IngestOptions, Report], Coroutine[Any, Any, Figures]]
 
 MEASURES: Final[dict[str, Measure]] = {
     "rate": measure_rate,
@@ -49,7 +48,7 @@ class Target:
 
     def is_met(self, value: float) -> bool:
         """Tell whether a value is on the good side."""
-        return (operator.ge if self.sense == ">=" else operator.le)(value, self.bound)
+        return value >= self.bound if self.sense == ">=" else value <= self.bound
 
 
 # Name of a run: what is measured, and what differs from the options given.

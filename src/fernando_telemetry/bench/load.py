@@ -22,11 +22,13 @@ class LoadSlice:
     Attributes:
         records: Acknowledged records.
         seconds: From the first byte sent to the last ack.
+        cpu_seconds: What the generator itself took.
         latencies_ms: Of each ack, from the write of its batch on.
     """
 
     records: int
     seconds: float
+    cpu_seconds: float
     latencies_ms: list[float]
 
     @property
@@ -38,6 +40,11 @@ class LoadSlice:
 def median_rate(slices: Sequence[LoadSlice]) -> float:
     """Give the median of the slices' rates."""
     return median([part.rate for part in slices])
+
+
+def generator_cpu(slices: Sequence[LoadSlice]) -> float:
+    """Give the share of a core that the generator took."""
+    return round(median([part.cpu_seconds / part.seconds for part in slices]), 3)
 
 
 def ack_latency_ms(slices: Sequence[LoadSlice], percent: float) -> float:
@@ -72,7 +79,7 @@ class Load:
         """
         await self._generator.say({"seconds": seconds})
         fields = await self._generator.answer(seconds + PATIENCE_SECONDS)
-        done = LoadSlice(fields["records"], fields["seconds"], fields["latencies_ms"])
+        done = LoadSlice(**fields)
         self.acknowledged += done.records
         return done
 

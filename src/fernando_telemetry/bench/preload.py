@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fernando_telemetry.bench.figures import Report
-from fernando_telemetry.bench.raw_copy import columns_of
 from fernando_telemetry.bench.stand import Stand
-from fernando_telemetry.storage.statements import load
+from fernando_telemetry.bench.tables import columns_of, insert_copies, keep_pattern, vacuum
 
-sql = load("bench")
-
-TIME_COLUMNS: Final = {
-    "telemetry_events": "event_timestamp",
-    "metric_samples": "time",
-    "traces": "start_time",
-}
 PATTERN: Final = "bench_pattern"
 PATTERN_ROWS: Final = 200_000
 STEP_ROWS: Final = 1_000_000
+REPORT_ROWS: Final = 5_000_000
 
 
 class Preload:
@@ -42,45 +34,29 @@ class Preload:
         # Whole microseconds, and not before the day for want of room.
         micros = (at - self._start) // timedelta(microseconds=1)
         self._step_micros = max(1, micros // max(1, most_rows))
+        self._columns: list[str] = []
         self._pattern_rows = 0
         self.rows = 0
 
     async def open(self) -> None:
         """Keep some stored rows as the pattern."""
         connection, table = self._stand.connection, self._stand.table
-        columns = ", ".join(await columns_of(connection, table))
-        await connection.execute(
-            f"CREATE UNLOGGED TABLE {PATTERN} AS "  # noqa: S608 - names of the catalogue
-            f"SELECT row_number() OVER () - 1 AS place, {columns} FROM "
-            f"(SELECT {columns} FROM {table} LIMIT {PATTERN_ROWS}) stored"
-        )
-        await connection.execute(f"CREATE INDEX ON {PATTERN} (place); ANALYZE {PATTERN}")
-        self._pattern_rows = int(
-            await connection.fetchval(f"SELECT count(*) FROM {PATTERN}")  # noqa: S608 - as above
+        self._columns = await columns_of(connection, table)
+        self._pattern_rows = await keep_pattern(
+            connection, PATTERN, table, self._columns, PATTERN_ROWS
         )
 
     async def fill(self, rows: int, report: Report) -> None:
         """Add rows until there are so many, in steps, and let VACUUM settle what they left."""
         connection, table = self._stand.connection, self._stand.table
-        columns = await columns_of(connection, table)
-        time = TIME_COLUMNS[table]
-        values = ", ".join(
-            f"$1::timestamptz + make_interval(secs => g * {self._step_micros} / 1e6::float8)"
-            if column == time
-            else f"p.{column}"
-            for column in columns
+        statement = insert_copies(
+            table, self._columns, PATTERN, self._pattern_rows, self._step_micros
         )
-        statement = (
-            f"INSERT INTO {table} ({', '.join(columns)}) "  # noqa: S608 - names of the catalogue
-            f"SELECT {values} FROM generate_series($2::bigint, $3::bigint - 1) g "
-            f"JOIN {PATTERN} p ON p.place = g % {self._pattern_rows}"
-        )
-        steps = math.ceil((rows - self.rows) / STEP_ROWS)
-        for number in range(steps):
+        while self.rows < rows:
             through = min(rows, self.rows + STEP_ROWS)
             await connection.execute(statement, self._start, self.rows, through, timeout=600)
             self.rows = through
-            if number % 10 == 9:
-                report(f"{self.rows:,} rows are there before the load")
+            if through % REPORT_ROWS == 0:
+                report(f"{through:,} rows are there before the load")
         # Else autovacuum would read them all while the load runs.
-        await connection.execute(f"VACUUM ANALYZE {table}", timeout=3600)
+        await vacuum(connection, table)

@@ -10,12 +10,15 @@ from datetime import UTC, datetime
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.figures import Figures, Report, load_average
 from fernando_telemetry.bench.load_generator import LoadPlan
-from fernando_telemetry.bench.raw_copy import TABLES
-from fernando_telemetry.bench.records import base_micros, default_batch_records
+from fernando_telemetry.bench.records import POOL_BYTES, base_micros, default_batch_records
 from fernando_telemetry.bench.server import Connection, Server, serving
+from fernando_telemetry.bench.tables import TABLES, count_rows
 from fernando_telemetry.storage.statements import load
 
 sql = load("bench")
+
+# A short run needs fewer different batches.
+POOL_BYTES_A_SECOND = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,19 +58,21 @@ class Stand:
     """Server and session.
 
     Attributes:
-        kind: What is measured.
+        options: What is wanted.
         server: The process under test.
         connection: A session for the baseline and for looking.
+        load_before: The machine's load average before anything began.
     """
 
-    kind: str
+    options: IngestOptions
     server: Server
     connection: Connection
+    load_before: float
 
     @property
     def table(self) -> str:
-        """Where the kind's rows go."""
-        return TABLES[self.kind]
+        """Where the rows go."""
+        return TABLES[self.options.kind]
 
     def plan(
         self, name: str, streams: int, batch_records: int | None, *, timed: bool = True
@@ -83,10 +88,11 @@ class Stand:
         return LoadPlan(
             self.server.address,
             name,
-            self.kind,
+            self.options.kind,
             streams,
-            batch_records or default_batch_records(self.kind),
+            batch_records or default_batch_records(self.options.kind),
             base_micros(datetime.now(UTC)) if timed else None,
+            min(POOL_BYTES, int(self.options.seconds * POOL_BYTES_A_SECOND)),
         )
 
     async def settle(self) -> None:
@@ -102,11 +108,7 @@ class Stand:
         Raises:
             BenchFailed: They differ: a figure of this server would be worth nothing.
         """
-        stored = int(
-            await self.connection.fetchval(
-                f"SELECT count(*) FROM {self.table}"  # noqa: S608 - a name of ours
-            )
-        )
+        stored = await count_rows(self.connection, self.table)
         if stored != expected:
             raise BenchFailed(
                 f"{expected} rows were acknowledged or copied, but {stored} are stored."
@@ -115,16 +117,23 @@ class Stand:
 
     def surroundings(self) -> Figures:
         """Give what else a figure depends on."""
-        return {"load_average": load_average(), "settings": self.server.given_settings}
+        return {
+            "load_average_before": self.load_before,
+            "load_average": load_average(),
+            "settings": self.server.given_settings,
+        }
 
 
 @contextlib.asynccontextmanager
-async def standing(kind: str, report: Report, **settings: object) -> AsyncIterator[Stand]:
+async def standing(
+    options: IngestOptions, report: Report, **settings: object
+) -> AsyncIterator[Stand]:
     """Run a server with settings and open a session on its database."""
+    load_before = load_average()
     async with serving(**settings) as server:
         report(f"server {server.address}, data in {server.data_dir}")
         connection = await server.connect()
         try:
-            yield Stand(kind, server, connection)
+            yield Stand(options, server, connection, load_before)
         finally:
             await connection.close()

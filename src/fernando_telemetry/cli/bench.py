@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Annotated, Any, Final
 
 import typer
@@ -105,17 +106,29 @@ def ingest(
         stalled_clients=stalled_clients,
     )
     report = _report(silent=as_json)
-    if everything:
-        figures = asyncio.run(measure_all(options, runs, report))
-    else:
-        figures = asyncio.run(_run(MEASURES[measure](options, report)))
+    figures = _run(
+        measure_all(options, runs, report) if everything else MEASURES[measure](options, report)
+    )
     if not as_json:
         _print_table(figures)
     typer.echo(as_line(figures))
 
 
-async def _run(work: Any) -> Any:
-    return await work
+def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Run a benchmark; Ctrl-C and SIGTERM end its processes and remove its data."""
+
+    async def run() -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(143) from None
 
 
 def _report(*, silent: bool) -> Callable[[str], None]:

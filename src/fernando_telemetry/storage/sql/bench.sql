@@ -27,3 +27,7 @@ FROM pg_inherits i
 JOIN pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = $1::text::regclass AND c.relpartbound IS NOT NULL
 ORDER BY ends_at;
+
+-- name: scan_from_the_start
+-- Else a scan of a big table may begin anywhere, and slices of it would overlap.
+SET synchronize_seqscans = off;
