@@ -23,8 +23,9 @@ from fernando_telemetry.bench.raw_copy import (
     read_payloads,
 )
 from fernando_telemetry.bench.sealed_partitions import (
+    EndedPartitions,
     Partition,
-    hot_and_sealed,
+    ended_partitions,
     wait_until_sealed,
 )
 from fernando_telemetry.bench.stand import IngestOptions, Stand, standing
@@ -53,22 +54,26 @@ async def measure_sustained(options: IngestOptions, report: Report) -> Figures:
         async with generating(plan) as load:
             part = await load.run(_seconds(options))
         ended_by = datetime.now(UTC)
-        lag_seconds = await wait_until_sealed(stand.server.address)
+        lag_seconds = await wait_until_sealed(
+            stand.server.address, stand.connection, stand.table, ended_by
+        )
         took = part.seconds + lag_seconds
         report(f"{part.rate:,.0f} rows/s, and {lag_seconds:.1f} s until all was sealed")
         stored = await stand.require_rows(load.acknowledged)
         memory.look()
-        hot, sealed = await hot_and_sealed(stand.connection, stand.table, ended_by)
-        rates = await _copy_rates(stand, hot, sealed, options.rounds, report)
+        ended = await ended_partitions(stand.connection, stand.table, ended_by)
+        if not ended.sealed:
+            raise BenchFailed("No partition ended in this time: let it have more or shorter ones.")
+        rates = await _copy_rates(stand, ended, options.rounds, report)
         return {
             "figure": "sustained",
             "records": options.kind,
             "streams": options.streams,
             "seconds": round(took, 1),
             "partition_length": options.partition_length,
-            "sealed_partitions": len(sealed),
-            "hot_indexes": list(hot.indexes),
-            "sealed_indexes": list(sealed[-1].indexes),
+            "sealed_partitions": len(ended.sealed),
+            "hot_indexes": list(ended.hot.indexes),
+            "sealed_indexes": list(ended.sealed[-1].indexes),
             **_rates(part, took, *rates),
             "sealing_lag_seconds": round(lag_seconds, 1),
             "server_rss_mb": memory.highest_mb,
@@ -114,7 +119,7 @@ def _rates(part: LoadSlice, took: float, copy_rate: float, sealed_copy_rate: flo
 
 
 async def _copy_rates(
-    stand: Stand, hot: Partition, sealed: list[Partition], rounds: int, report: Report
+    stand: Stand, ended: EndedPartitions, rounds: int, report: Report
 ) -> tuple[float, float]:
     """Copy a partition's rows into tables like a hot and like a sealed one, in turns.
 
@@ -123,13 +128,16 @@ async def _copy_rates(
     """
     columns = await columns_of(stand.connection, stand.table)
     size = TRANSACTION_ROWS[stand.options.kind]
-    source = await _fullest(stand, sealed)
+    source = await _fullest(stand, ended.sealed)
     payloads = await read_payloads(
         stand.connection, source, columns, size, payloads=MOST_ROWS // size
     )
     rates: dict[str, list[float]] = {HOT_TABLE: [], SEALED_TABLE: []}
     for _ in range(rounds):
-        for table, pattern in ((HOT_TABLE, hot.name), (SEALED_TABLE, sealed[-1].name)):
+        for table, pattern in (
+            (HOT_TABLE, ended.hot.name),
+            (SEALED_TABLE, ended.sealed[-1].name),
+        ):
             rates[table].append(await _copy_anew(stand, table, pattern, columns, payloads))
         report(
             f"COPY into a hot table {rates[HOT_TABLE][-1]:,.0f}, "

@@ -37,6 +37,11 @@ async def count_rows(connection: Connection, table: str) -> int:
     return int(await connection.fetchval(f"SELECT count(*) FROM {table}", timeout=600))
 
 
+async def has_rows(connection: Connection, table: str) -> bool:
+    """Tell whether a table has any row."""
+    return bool(await connection.fetchval(f"SELECT EXISTS (SELECT FROM {table})"))
+
+
 def select_slice(table: str, columns: Sequence[str], offset: int, limit: int) -> str:
     """Select some rows in the order they lie in."""
     return f"SELECT {', '.join(columns)} FROM {table} OFFSET {offset} LIMIT {limit}"

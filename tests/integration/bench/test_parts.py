@@ -18,7 +18,11 @@ from fernando_telemetry.bench.load_stream import LoadStream
 from fernando_telemetry.bench.memory import MemoryWatch, postgres_pids, pss_bytes, server_pids
 from fernando_telemetry.bench.raw_copy import RawCopy, read_payloads
 from fernando_telemetry.bench.records import KINDS, Batch, base_micros, make_batches
-from fernando_telemetry.bench.sealed_partitions import hot_and_sealed, partitions_of
+from fernando_telemetry.bench.sealed_partitions import (
+    ended_partitions,
+    partitions_of,
+    wait_until_sealed,
+)
 from fernando_telemetry.bench.server import Server
 from fernando_telemetry.bench.stand import IngestOptions, Stand
 from fernando_telemetry.bench.tables import TABLES, columns_of, make_like
@@ -129,17 +133,40 @@ async def test_sealed_partitions_are_told_by_their_indexes(connection: Any) -> N
     now = datetime.now(UTC)
     before = await partitions_of(connection, "telemetry_events")
     assert before == sorted(before, key=lambda part: part.end)
-    with pytest.raises(BenchFailed, match="was sealed"):
-        await hot_and_sealed(connection, "telemetry_events", now)
-    today = (now - timedelta(days=3)).replace(hour=0, minute=0, second=0, microsecond=0)
-    await connection.execute(
-        f"CREATE TABLE ended PARTITION OF telemetry_events FOR VALUES FROM ('{today}') "
-        f"TO ('{today + timedelta(hours=1)}'); CREATE INDEX ON ended (user_id, event_timestamp)"
+    day = (now - timedelta(days=3)).replace(hour=0, minute=0, second=0, microsecond=0)
+    names = ("sealed", "lean", "empty")
+    for place, name in enumerate(names):
+        start = day + timedelta(hours=place)
+        await make_like(connection, name, before[-1].name)
+        await connection.execute(
+            f"ALTER TABLE telemetry_events ATTACH PARTITION {name} "
+            f"FOR VALUES FROM ('{start}') TO ('{start + timedelta(hours=1)}')"
+        )
+        if name != "empty":
+            await connection.execute(
+                "INSERT INTO telemetry_events "
+                "(event_id, event_timestamp, event_type, event_name, ingested_at, shard, flush_id) "
+                "VALUES (gen_random_uuid(), $1, 'user_action', 'n', now(), 0, 1)",
+                start,
+            )
+    await connection.execute("CREATE INDEX ON sealed (user_id, event_timestamp)")
+    ended = await ended_partitions(connection, "telemetry_events", now)
+    assert ended.hot == before[-1]
+    assert [part.name for part in ended.sealed] == ["sealed"]
+    assert [part.name for part in ended.unsealed] == ["lean"]
+    assert ended.sealed[0].end == day + timedelta(hours=1)
+    # One that had not ended by then needs no index.
+    until_then = await ended_partitions(connection, "telemetry_events", day + timedelta(hours=1))
+    assert until_then.unsealed == []
+
+
+async def test_sealing_is_waited_for_until_nothing_is_left(
+    server: Application, connection: Any
+) -> None:
+    seconds = await wait_until_sealed(
+        server.address, connection, "telemetry_events", datetime.now(UTC)
     )
-    hot, sealed = await hot_and_sealed(connection, "telemetry_events", now)
-    assert hot.name == before[-1].name
-    assert [part.name for part in sealed] == ["ended"]
-    assert sealed[0].end == today + timedelta(hours=1)
+    assert 0 <= seconds < 30
 
 
 async def test_a_table_like_a_partition_has_its_indexes(connection: Any) -> None:
