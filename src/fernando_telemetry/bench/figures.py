@@ -6,10 +6,12 @@ import json
 import math
 import os
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Figures = dict[str, Any]
+# Takes lines about the progress.
+Report = Callable[[str], None]
 
 
 def median(values: Sequence[float]) -> float:
@@ -23,6 +25,11 @@ def percentile(values: Sequence[float], percent: float) -> float:
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
+
+
+def quotient(value: float, other: float) -> float:
+    """Give a ratio with three decimals; 0 where there is nothing to compare with."""
+    return round(value / other, 3) if other else 0.0
 
 
 def load_average() -> float:

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import json
-import sys
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Final
 
-from fernando_telemetry.bench.failure import BenchFailed
+from fernando_telemetry.bench.child import Child, child
+from fernando_telemetry.bench.figures import median, percentile
 from fernando_telemetry.bench.load_generator import LoadPlan
 
 # Beyond a slice's seconds: 16 batches of each stream are still to be acknowledged.
-PATIENCE_SECONDS: Final = 120.0
-_LINE_BYTES: Final = 64 * 1024 * 1024
+PATIENCE_SECONDS: Final = 180.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +22,13 @@ class LoadSlice:
     Attributes:
         records: Acknowledged records.
         seconds: From the first byte sent to the last ack.
+        cpu_seconds: What the generator itself took.
         latencies_ms: Of each ack, from the write of its batch on.
     """
 
     records: int
     seconds: float
+    cpu_seconds: float
     latencies_ms: list[float]
 
     @property
@@ -38,17 +37,39 @@ class LoadSlice:
         return self.records / self.seconds
 
 
-class Load:
-    """A running generator; one slice at a time."""
+def median_rate(slices: Sequence[LoadSlice]) -> float:
+    """Give the median of the slices' rates."""
+    return median([part.rate for part in slices])
 
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self._process = process
+
+def generator_cpu(slices: Sequence[LoadSlice]) -> float:
+    """Give the share of a core that the generator took."""
+    return round(median([part.cpu_seconds / part.seconds for part in slices]), 3)
+
+
+def ack_latency_ms(slices: Sequence[LoadSlice], percent: float) -> float:
+    """Give a percentile over the acks of all slices."""
+    return round(percentile([ms for part in slices for ms in part.latencies_ms], percent), 2)
+
+
+class Load:
+    """A running generator; one slice at a time.
+
+    Attributes:
+        batch_bytes: Mean size of its batches.
+        acknowledged: Records of all slices.
+    """
+
+    def __init__(self, generator: Child) -> None:
+        self._generator = generator
         self.batch_bytes = 0
+        self.acknowledged = 0
 
     async def start(self, plan: LoadPlan) -> None:
         """Give the plan, and wait until all batches are made and all streams are open."""
-        await self._write(plan.as_json())
-        self.batch_bytes = int((await self._answer(PATIENCE_SECONDS))["batch_bytes"])
+        await self._generator.say(asdict(plan))
+        ready = await self._generator.answer(PATIENCE_SECONDS)
+        self.batch_bytes = int(ready["batch_bytes"])
 
     async def run(self, seconds: float) -> LoadSlice:
         """Send for some seconds and wait for all acks.
@@ -56,42 +77,17 @@ class Load:
         Raises:
             BenchFailed: The server did not take the load as it should.
         """
-        await self._write(json.dumps({"seconds": seconds}))
-        fields = await self._answer(seconds + PATIENCE_SECONDS)
-        return LoadSlice(fields["records"], fields["seconds"], fields["latencies_ms"])
-
-    async def _write(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line.encode() + b"\n")
-        await self._process.stdin.drain()
-
-    async def _answer(self, patience_seconds: float) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        try:
-            async with asyncio.timeout(patience_seconds):
-                line = await self._process.stdout.readline()
-        except TimeoutError:
-            raise BenchFailed("The load generator does not answer.") from None
-        fields: dict[str, Any] = json.loads(line) if line else {"failed": "It ended."}
-        if "failed" in fields:
-            raise BenchFailed(f"The load generator failed: {fields['failed']}")
-        return fields
+        await self._generator.say({"seconds": seconds})
+        fields = await self._generator.answer(seconds + PATIENCE_SECONDS)
+        done = LoadSlice(**fields)
+        self.acknowledged += done.records
+        return done
 
 
 @contextlib.asynccontextmanager
 async def generating(plan: LoadPlan) -> AsyncIterator[Load]:
     """Run a generator; it is ready when this is entered and ended when it is left."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fernando_telemetry.bench.load_generator"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LINE_BYTES,
-    )
-    try:
-        load = Load(process)
+    async with child("load generator", "load_generator") as generator:
+        load = Load(generator)
         await load.start(plan)
         yield load
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()

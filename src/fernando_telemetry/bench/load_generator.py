@@ -11,9 +11,10 @@ import asyncio
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
+from fernando_telemetry.bench.child import listen, say
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.load_stream import LoadStream
 from fernando_telemetry.bench.records import POOL_BYTES, Batch, make_batches
@@ -41,10 +42,6 @@ class LoadPlan:
     first_micros: int | None
     pool_bytes: int = POOL_BYTES
 
-    def as_json(self) -> str:
-        """Give the line that starts a generator."""
-        return json.dumps(asdict(self))
-
 
 async def generate(plan: LoadPlan) -> None:
     """Run a generator to the end of stdin.
@@ -60,9 +57,9 @@ async def generate(plan: LoadPlan) -> None:
     try:
         for stream in streams:
             await stream.open(plan.address)
-        _say({"ready": True, "batch_bytes": _mean_bytes(batches), "batches": len(batches)})
-        while line := await asyncio.to_thread(sys.stdin.readline):
-            _say(await _slice(streams, float(json.loads(line)["seconds"])))
+        say({"ready": True, "batch_bytes": _mean_bytes(batches), "batches": len(batches)})
+        while wanted := await listen():
+            say(await _slice(streams, float(wanted["seconds"])))
     finally:
         for stream in streams:
             await stream.close()
@@ -72,12 +69,13 @@ async def _slice(streams: list[LoadStream], seconds: float) -> dict[str, Any]:
     before = sum(stream.accepted for stream in streams)
     for stream in streams:
         stream.latencies_ms = []
-    begun = time.monotonic()
+    begun, used = time.monotonic(), time.process_time()
     await asyncio.gather(*(stream.run(begun + seconds) for stream in streams))
     took = time.monotonic() - begun
     return {
         "records": sum(stream.accepted for stream in streams) - before,
         "seconds": took,
+        "cpu_seconds": time.process_time() - used,
         "latencies_ms": [round(ms, 3) for stream in streams for ms in stream.latencies_ms],
     }
 
@@ -86,17 +84,13 @@ def _mean_bytes(batches: list[Batch]) -> int:
     return sum(len(batch.records) for batch in batches) // len(batches)
 
 
-def _say(fields: dict[str, Any]) -> None:
-    print(json.dumps(fields), flush=True)
-
-
 def main() -> int:
     """Read the plan and run; trouble is a line `{"failed": …}` and exit code 1."""
     plan = LoadPlan(**json.loads(sys.stdin.readline()))
     try:
         asyncio.run(generate(plan))
     except BenchFailed as error:
-        _say({"failed": str(error)})
+        say({"failed": str(error)})
         return 1
     return 0
 

@@ -16,6 +16,7 @@ from fernando_telemetry.bench.records import Batch
 
 METHOD: Final = "/fernando.telemetry.v1.IngestService/StreamTelemetry"
 IN_FLIGHT: Final = 16
+END_SECONDS: Final = 5.0
 
 
 def _varint(number: int) -> bytes:
@@ -97,12 +98,15 @@ class LoadStream:
         self._idle.clear()
         sending = asyncio.create_task(self._send(deadline))
         await asyncio.wait({sending, self._reader}, return_when=asyncio.FIRST_COMPLETED)
-        if not sending.done():
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+        if sending.done() and sending.exception() is None:
+            return
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        # The reading side knows why.
+        await asyncio.wait({self._reader}, timeout=END_SECONDS)
+        if self._reader.done():
             self._reader.result()
-            raise BenchFailed("The server ended a stream.")
-        sending.result()
+        raise BenchFailed("The server ended a stream.")
 
     async def _send(self, deadline: float) -> None:
         while True:

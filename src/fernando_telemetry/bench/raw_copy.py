@@ -15,16 +15,11 @@ from typing import Any, Final
 
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.server import Connection
+from fernando_telemetry.bench.tables import TABLES, columns_of, select_slice
 from fernando_telemetry.storage.statements import load
 
 sql = load("bench")
 
-TABLES: Final = {
-    "events": "telemetry_events",
-    "samples": "metric_samples",
-    "points": "metric_samples",
-    "spans": "traces",
-}
 # Rows of one transaction.
 TRANSACTION_ROWS: Final = {"events": 16_384, "samples": 65_536, "points": 65_536, "spans": 16_384}
 PAYLOADS: Final = 12
@@ -105,11 +100,6 @@ class RawCopy:
         return rows
 
 
-async def columns_of(connection: Connection, table: str) -> list[str]:
-    """Give the columns of a table that COPY takes."""
-    return [row[0] for row in await connection.fetch(sql.columns_of, table)]
-
-
 async def read_payloads(
     connection: Connection,
     table: str,
@@ -122,14 +112,10 @@ async def read_payloads(
     Raises:
         BenchFailed: The table is empty.
     """
-    # Else a scan of a big table may begin anywhere, and payloads would repeat rows.
-    await connection.execute("SET synchronize_seqscans = off")
+    await connection.execute(sql.scan_from_the_start)
     found: list[Payload] = []
     for number in range(payloads):
-        query = (
-            f"SELECT {', '.join(columns)} FROM {table} "  # noqa: S608 - names of the catalogue
-            f"OFFSET {number * transaction_rows} LIMIT {transaction_rows}"
-        )
+        query = select_slice(table, columns, number * transaction_rows, transaction_rows)
         content = bytearray()
         status = await connection.copy_from_query(
             query, output=_appending(content), format="binary"

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from fernando_telemetry.bench.failure import BenchFailed
-from fernando_telemetry.embedded import running_server
+from fernando_telemetry.embedded import launcher, running_server
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -87,7 +87,7 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
     log_file = folder / "serve.log"
     with log_file.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "fernando_telemetry", "serve", "--log-format", "json"),
+            *_tied(sys.executable, "-m", "fernando_telemetry", "serve", "--log-format", "json"),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=output,
@@ -102,6 +102,13 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
     finally:
         await _stop(process)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _tied(*command: str) -> list[str]:
+    """Let a program end with this process, also by `kill -9` (where there is such a signal)."""
+    tie = "kernel" if sys.platform.startswith("linux") else "watchdog"
+    launcher_file = str(launcher.__file__)
+    return [sys.executable, "-I", "-S", launcher_file, str(os.getpid()), tie, "-", *command]
 
 
 def _make_folder() -> Path:
