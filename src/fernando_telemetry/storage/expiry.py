@@ -35,6 +35,7 @@ REQUESTS_A_STEP: Final = 5_000
 PRODUCERS_A_STEP: Final = 20
 CLAIMS_A_STEP: Final = 1_000
 PAUSE_SECONDS: Final = 0.05
+FIRST_ROUND_SECONDS: Final = 60.0
 
 
 # Given the session, the moment and how many; gives how many it forgot.
@@ -74,6 +75,8 @@ class Expiry:
 
     async def run(self) -> None:
         """Expire until cancelled."""
+        # A server that starts has better things to do.
+        await asyncio.sleep(min(self._interval_seconds, FIRST_ROUND_SECONDS))
         while True:
             try:
                 expired = await self.expire()
