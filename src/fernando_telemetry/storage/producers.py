@@ -37,7 +37,7 @@ class ProducerState:
     """What a hello is answered with.
 
     Attributes:
-        epoch: Count of hellos so far; a flush takes only batches of the latest.
+        epoch: Rises with every hello; a flush takes only batches of the latest.
         last_sequence: End of the contiguous run of numbers; 0: none.
         known: False where the server knows no number, so that any may be the first.
     """

@@ -521,7 +521,7 @@ class StreamWelcome(_message.Message):
     resend what is kept above it; what lies at or below it is done. 0: no number is known.
     """
     producer_epoch: _builtins.int
-    """Output only. Counts the hellos of this producer; a newer one ends this stream."""
+    """Output only. Rises with every hello of this producer; a newer one ends this stream."""
     contract_revision: _builtins.int
     """Output only. Revision of the contract the server knows; it rises with every addition."""
     @_builtins.property
