@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import structlog
 
+from fernando_telemetry.domain.calendar import DAY, parse_length
 from fernando_telemetry.domain.disk_room import RoomLimits
 from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
@@ -29,6 +30,7 @@ from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.disk import least_room
 from fernando_telemetry.storage.expiry import Expiry
+from fernando_telemetry.storage.index_sets import IndexChoice, chosen
 from fernando_telemetry.storage.lanes import (
     CLOSE_INTERVAL_SECONDS,
     PRUNE_INTERVAL_SECONDS,
@@ -38,14 +40,21 @@ from fernando_telemetry.storage.lanes import (
 from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.oldest_partitions import OldestPartitions
-from fernando_telemetry.storage.partitions import Partitions, raw_tables
+from fernando_telemetry.storage.partitions import (
+    MOST_PARTITIONS,
+    Partitions,
+    ahead_seconds,
+    raw_tables,
+)
 from fernando_telemetry.storage.producers import Producers
+from fernando_telemetry.storage.sealing import Sealing
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.series_admission import SeriesLimits
 from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.snapshots import Snapshots
+from fernando_telemetry.storage.summarising import Summarising
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
 from fernando_telemetry.transport.listening import require_safe_host
@@ -81,6 +90,7 @@ class Application:
         self._loops: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
         self._identity: ServerIdentity | None = None
+        self._sealing: Sealing | None = None
         self.dsn = ""
 
     @property
@@ -199,13 +209,27 @@ class Application:
         assert self._control is not None
         assert self._readers is not None
         settings = self._settings
-        partitions = Partitions(self._control, raw_tables())
-        await partitions.ensure_ahead(datetime.now(UTC), 1)
+        length = parse_length(settings.partition_length)
+        partitions = Partitions(self._control, raw_tables(length, _indexes(settings.hot_indexes)))
+        self._warn_of_many_partitions(length)
+        # The next one only: the others are made while it serves.
+        await partitions.ensure_ahead(datetime.now(UTC), 1, spans=1)
+        maintenance = SessionSettings.of(settings, settings.control_dsn or self.dsn, "maintenance")
+        self._sealing = Sealing(
+            maintenance,
+            self._control,
+            _indexes(settings.sealed_indexes),
+            grace_seconds=settings.seal_grace_seconds,
+            timeout_seconds=settings.seal_timeout_seconds,
+        )
+        summarising = Summarising(maintenance, settings.summarise_interval_seconds)
         self._ingest, group_commit = self._build_ingest(self._control, partitions)
         self._watch(group_commit.run(), "group-commit")
         self._watch_disk(self._ingest, group_commit, self._control, partitions)
-        self._watch(self._keep_partitions(partitions), "partitions")
+        self._watch(self._keep_partitions(partitions, ahead_seconds(length)), "partitions")
         self._watch(self._build_leadership(self._control).run(), "leadership")
+        self._watch(self._sealing.run(), "sealing")
+        self._watch(summarising.run(), "summarising")
         snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
         self._server = GrpcServer(
             ServerOptions(
@@ -222,10 +246,25 @@ class Application:
                 MetricQueries(snapshots),
                 TraceQueries(snapshots),
                 admin_servicer(
-                    self._known_identity, self._ingest, partial(database_bytes, self._control)
+                    self._known_identity,
+                    self._ingest,
+                    partial(database_bytes, self._control),
+                    self._count_unsealed,
                 ),
             ),
         )
+
+    def _warn_of_many_partitions(self, length: int) -> None:
+        settings = self._settings
+        days = max(
+            settings.retention_events_days,
+            settings.retention_metrics_days,
+            settings.retention_traces_days,
+        )
+        expected = days * DAY // length
+        if expected > MOST_PARTITIONS:
+            # Those above the limit will hold a day each.
+            log.warning("partition_length_short", expected=expected, limit=MOST_PARTITIONS)
 
     def _build_ingest(
         self, control: ControlPool, partitions: Partitions
@@ -287,6 +326,10 @@ class Application:
         assert self._identity is not None
         return self._identity
 
+    async def _count_unsealed(self) -> int:
+        assert self._sealing is not None
+        return await self._sealing.count_unsealed(datetime.now(UTC))
+
     # Loops ----------------------------------------------------------------------------------
 
     def _watch(self, loop: Any, name: str) -> None:
@@ -307,13 +350,13 @@ class Application:
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(error)
 
-    async def _keep_partitions(self, partitions: Partitions) -> None:
+    async def _keep_partitions(self, partitions: Partitions, ahead: float) -> None:
         while True:
             try:
                 await partitions.ensure_ahead(
                     datetime.now(UTC), self._settings.partitions_ahead_days
                 )
-                delay = PARTITION_INTERVAL_SECONDS
+                delay = min(PARTITION_INTERVAL_SECONDS, ahead / 4)
             except DatabaseUnavailable as error:
                 log.warning("partitions_not_made", cause=str(error))
                 delay = 5.0
@@ -357,6 +400,7 @@ class Application:
         own = OwnMetrics(
             self._ingest,
             partial(database_bytes, self._control),
+            self._count_unsealed,
             settings.host_name,
             settings.health_interval_seconds,
         )
@@ -364,3 +408,10 @@ class Application:
         if self._worker is not None:
             instance_id += f"#{self._worker}"
         self._watch(own.run(instance_id), "own-metrics")
+
+
+def _indexes(text: str) -> IndexChoice:
+    try:
+        return chosen(text)
+    except ValueError as error:
+        raise StartupError(f"Setting hot_indexes or sealed_indexes, {text!r}: {error}.") from None

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,6 +20,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fernando_telemetry.domain.calendar import parse_length
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.domain.limits import SERIES_PER_METRIC
 
@@ -38,6 +39,14 @@ def _absolute(value: Any) -> Any:
 
 
 FolderPath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+def _length(value: str) -> str:
+    parse_length(value)
+    return value
+
+
+PartitionLengthText = Annotated[str, AfterValidator(_length)]
 
 
 class Settings(BaseSettings):
@@ -181,6 +190,32 @@ class Settings(BaseSettings):
     )
     disk_check_interval_seconds: float = Field(
         1.0, gt=0, description="Time between two looks at the room on the disk"
+    )
+
+    # Partitions
+    partition_length: PartitionLengthText = Field(
+        "day",
+        description="Time one partition holds: day, hour, ten minutes, or a number of seconds such "
+        "as `30 seconds`; shorter where more than ten million rows a day come",
+    )
+    hot_indexes: str = Field(
+        "lean",
+        description="Indexes of a partition being written: none, lean or full, then changes such "
+        "as `-telemetry_events.event_name_bloom`",
+    )
+    sealed_indexes: str = Field(
+        "full", description="Indexes of a partition whose time has passed, spelt alike"
+    )
+    seal_grace_seconds: float = Field(
+        120.0,
+        ge=0,
+        description="A partition is sealed this long after its time and its last growth",
+    )
+    seal_timeout_seconds: float = Field(
+        3_600.0, gt=0, description="How long one index build of sealing may take"
+    )
+    summarise_interval_seconds: float = Field(
+        1.0, gt=0, description="How often new rows are entered into BRIN indexes"
     )
 
     # The agent and the server's own metrics

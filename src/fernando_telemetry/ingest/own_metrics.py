@@ -30,6 +30,7 @@ class OwnMetrics:
     Args:
         ingest: The write path: what is measured and where it goes.
         database_bytes: Measures the database.
+        unsealed_partitions: Counts partitions that wait for their final indexes.
         host_name: Goes into every metric.
         interval_seconds: Time between two records.
     """
@@ -38,11 +39,13 @@ class OwnMetrics:
         self,
         ingest: IngestService,
         database_bytes: Callable[[], Awaitable[int]],
+        unsealed_partitions: Callable[[], Awaitable[int]],
         host_name: str,
         interval_seconds: float,
     ) -> None:
         self._ingest = ingest
         self._database_bytes = database_bytes
+        self._unsealed_partitions = unsealed_partitions
         self._host_name = host_name
         self._interval_seconds = interval_seconds
 
@@ -63,7 +66,7 @@ class OwnMetrics:
         """Measure everything once.
 
         Raises:
-            DatabaseUnavailable: The database's size could not be read.
+            DatabaseUnavailable: The database could not be asked.
         """
         counters = self._ingest.counters
         records = TelemetryRecords()
@@ -87,6 +90,8 @@ class OwnMetrics:
             _add(records, "disk_free_bytes", MetricType.METRIC_TYPE_GAUGE, free, "bytes")
         size = await self._database_bytes()
         _add(records, "database_bytes", MetricType.METRIC_TYPE_GAUGE, size, "bytes")
+        unsealed = await self._unsealed_partitions()
+        _add(records, "unsealed_partitions", MetricType.METRIC_TYPE_GAUGE, unsealed, "count")
         latencies = sorted(counters.commit_seconds)
         counters.commit_seconds.clear()
         if latencies:

@@ -28,6 +28,7 @@ def admin_servicer(
     identity: Callable[[], ServerIdentity],
     ingest: IngestService,
     database_bytes: Callable[[], Awaitable[int]],
+    unsealed_partitions: Callable[[], Awaitable[int]],
 ) -> Any:
     """Make the servicer; all methods but GetServerInfo are absent."""
     servicer = absent_servicer(AdminServiceServicer, DESCRIPTOR.services_by_name["AdminService"])
@@ -41,6 +42,7 @@ def admin_servicer(
             postgresql_version=known.postgresql_version,
             open_streams=ingest.counters.open_streams,
             queued_bytes=ingest.queued_bytes,
+            unsealed_partitions=await unsealed_partitions(),
             database_bytes=await database_bytes(),
             last_problem=ingest.counters.last_problem,
         )

@@ -187,7 +187,10 @@ async def test_the_servers_own_metrics_tell_all_of_it(
         async def size() -> int:
             return 12_345
 
-        records = await OwnMetrics(ingest_service, size, "host", 1).collect()
+        async def unsealed() -> int:
+            return 3
+
+        records = await OwnMetrics(ingest_service, size, unsealed, "host", 1).collect()
         values = {metric.metric_name: metric.metric_value for metric in records.system_metrics}
         assert values.pop("disk_free_bytes") > 0
         latency = next(one for one in records.system_metrics if one.metric_name == "commit_latency")
@@ -204,5 +207,7 @@ async def test_the_servers_own_metrics_tell_all_of_it(
             "refused_for_room": 0,
             "queue_bytes": 0,
             "open_streams": 0,
+            "samples_overflowed": 0,
             "database_bytes": 12_345,
+            "unsealed_partitions": 3,
         }
