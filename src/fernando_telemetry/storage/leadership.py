@@ -39,6 +39,8 @@ SILENCE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
 LONGEST_DUTY_PAUSE_SECONDS: Final = 60.0
+# What a run may still take when it is told to end.
+GRACE_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,8 @@ class Duty:
     Args:
         name: For logs.
         interval_seconds: From the end of one run to the next.
-        run: Does it, given the time; safe to be cancelled and to be run beside itself.
+        run: Does it, given the time; safe to be cancelled, which it is a moment after leading has
+            ended, and to be run beside itself.
         first_after_seconds: From leading to the first run. Housekeeping that nobody waits for
             keeps out of the way of a start.
     """
@@ -138,7 +141,7 @@ async def _repeat(duty: Duty) -> None:
     await asyncio.sleep(duty.first_after_seconds)
     while True:
         try:
-            await duty.run(datetime.now(UTC))
+            await _whole(duty.run(datetime.now(UTC)))
         except DatabaseUnavailable as error:
             failures += 1
             log.warning("duty_put_off", duty=duty.name, cause=repr(error.__cause__ or error))
@@ -152,3 +155,18 @@ async def _repeat(duty: Duty) -> None:
         if failures:
             delay = min(max(delay, 1.0), LONGEST_DUTY_PAUSE_SECONDS, 2.0 ** min(failures - 1, 6))
         await asyncio.sleep(delay)
+
+
+async def _whole(run: Awaitable[None]) -> None:
+    """Let a run come to its end where it takes but a moment, also when this is cancelled.
+
+    Most do; one that is cut while it gives a session back leaves an error that nobody fetches.
+    """
+    work = asyncio.ensure_future(run)
+    try:
+        await asyncio.shield(work)
+    except asyncio.CancelledError:
+        await asyncio.wait([work], timeout=GRACE_SECONDS)
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+        raise

@@ -120,3 +120,21 @@ async def test_a_duty_that_fails_is_tried_again_and_harms_no_other(database: str
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_run_that_takes_a_moment_comes_to_its_end(database: str) -> None:
+    begun, may_end, ended = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def duty(now: datetime) -> None:
+        begun.set()
+        await may_end.wait()
+        ended.set()
+
+    leadership = Leadership(session_settings(database), [Duty("short", 60, duty)])
+    task = asyncio.create_task(leadership.run())
+    async with asyncio.timeout(10):
+        await begun.wait()
+    task.cancel()
+    asyncio.get_running_loop().call_soon(may_end.set)
+    await asyncio.gather(task, return_exceptions=True)
+    assert ended.is_set()
