@@ -8,6 +8,9 @@ from typing import Final
 from fernando_telemetry.bench.figures import Report
 from fernando_telemetry.bench.stand import Stand
 from fernando_telemetry.bench.tables import columns_of, insert_copies, keep_pattern, vacuum
+from fernando_telemetry.storage.statements import load
+
+sql = load("bench")
 
 PATTERN: Final = "bench_pattern"
 PATTERN_ROWS: Final = 200_000
@@ -41,6 +44,7 @@ class Preload:
     async def open(self) -> None:
         """Keep some stored rows as the pattern."""
         connection, table = self._stand.connection, self._stand.table
+        await connection.execute(sql.join_in_memory)
         self._columns = await columns_of(connection, table)
         self._pattern_rows = await keep_pattern(
             connection, PATTERN, table, self._columns, PATTERN_ROWS

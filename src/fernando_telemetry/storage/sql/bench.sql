@@ -31,3 +31,7 @@ ORDER BY ends_at;
 -- name: scan_from_the_start
 -- Else a scan of a big table may begin anywhere, and slices of it would overlap.
 SET synchronize_seqscans = off;
+
+-- name: join_in_memory
+-- A hash join that spills gives rows in another order than that of its outer side.
+SET work_mem = '512MB';
