@@ -16,6 +16,7 @@ from fernando_telemetry.domain.calendar import DAY, parse_length
 from fernando_telemetry.domain.disk_room import RoomLimits
 from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
+from fernando_telemetry.heap import Heap
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
@@ -295,6 +296,7 @@ class Application:
             Grants(settings.granted_bytes),
             counters,
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
+            Heap().note_streams,
         )
         return ingest, group_commit
 

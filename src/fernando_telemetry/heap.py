@@ -1,8 +1,8 @@
 """How memory is managed: the C library's allocator, and Python's collector of cycles.
 
 gRPC reads into blocks of 64 KiB, and glibc keeps those in heaps that fill with holes: while 200
-streams wait for their turn that alone was a quarter of the process, so the allocator is told to
-give them back (docs/decisions/0004-memory.md).
+streams wait for their turn that alone was a quarter of the process. With many streams blocks are
+therefore given back one by one, which costs time (docs/decisions/0004-memory.md).
 """
 
 from __future__ import annotations
@@ -13,29 +13,59 @@ import sys
 from typing import Final
 
 # From malloc.h of glibc.
+_M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
 _M_ARENA_MAX: Final = -8
 
-# Below gRPC's blocks, so that each is a mapping of its own that a free gives back.
-MAPPED_FROM_BYTES: Final = 32 * 1024
 # gRPC's threads would open eight heaps per core, each with holes of its own.
 HEAPS: Final = 2
+# From so many streams on, memory goes before speed.
+MANY_STREAMS: Final = 64
+# A block this large is a mapping of its own that a free gives back. Below gRPC's blocks, so that
+# many streams leave no holes; but each mapping costs a page fault for every 4 KiB, which was a
+# third of the server's time under load.
+MAPPED_FROM_BYTES_OF_MANY: Final = 32 * 1024
+MAPPED_FROM_BYTES: Final = 4 * 1024 * 1024
+# Free memory that may stay at the end of a heap: a group's columns come and go.
+KEPT_AT_END_BYTES: Final = 64 * 1024 * 1024
 
 
-def limit_heap_holes() -> bool:
-    """Set the allocator up, before the process has threads.
+class Heap:
+    """Sets the C library's allocator up; without effect where there is no mallopt (musl, macOS).
 
-    Returns:
-        False where the C library has no mallopt (musl, macOS): the promise of bounded memory
-        holds there too, with more room for holes.
+    The promise of bounded memory holds there too, with more room for holes.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    done = [mallopt(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES), mallopt(_M_ARENA_MAX, HEAPS)]
-    return all(done)
+
+    def __init__(self) -> None:
+        self._many = False
+        self._library: ctypes.CDLL | None = None
+        if sys.platform.startswith("linux"):
+            library = ctypes.CDLL(None)
+            if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
+                self._library = library
+
+    def begin(self) -> None:
+        """Set it up, before the process has threads."""
+        self._set(_M_ARENA_MAX, HEAPS)
+        self._set(_M_TRIM_THRESHOLD, KEPT_AT_END_BYTES)
+        self._set(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES)
+
+    def note_streams(self, count: int) -> None:
+        """Choose between speed and memory by the number of open streams."""
+        many = count >= MANY_STREAMS
+        if many == self._many or self._library is None:
+            return
+        # Not back and forth at the border.
+        if not many and count > MANY_STREAMS // 2:
+            return
+        self._many = many
+        self._set(_M_MMAP_THRESHOLD, MAPPED_FROM_BYTES_OF_MANY if many else MAPPED_FROM_BYTES)
+        self._set(_M_TRIM_THRESHOLD, 0 if many else KEPT_AT_END_BYTES)
+        self._library.malloc_trim(0)
+
+    def _set(self, option: int, value: int) -> None:
+        if self._library is not None:
+            self._library.mallopt(option, value)
 
 
 # Container objects made and not yet freed before the collector looks at the youngest ones. A

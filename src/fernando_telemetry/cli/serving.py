@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from fernando_telemetry.cli.signals import stop_on_signals
-from fernando_telemetry.heap import limit_heap_holes, settle
+from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
 
@@ -34,7 +34,7 @@ def serve(settings: Settings) -> int:
         StartupError: It could not start.
     """
     configure_logs(settings.log_level, settings.log_format)
-    limit_heap_holes()
+    Heap().begin()
     return asyncio.run(_serve(settings))
 
 

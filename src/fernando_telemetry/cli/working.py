@@ -11,7 +11,7 @@ import structlog
 
 from fernando_telemetry.cli.signals import stop_on_signals
 from fernando_telemetry.domain.errors import StartupError
-from fernando_telemetry.heap import limit_heap_holes, settle
+from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import load_settings
 from fernando_telemetry.workers.lifeline import die_with_parent, watch_parent
@@ -38,7 +38,7 @@ def serve_worker() -> int:
     settings = load_settings(**order.settings)
     configure_logs(settings.log_level, settings.log_format)
     structlog.contextvars.bind_contextvars(worker=order.worker)
-    limit_heap_holes()
+    Heap().begin()
     return asyncio.run(_serve(order))
 
 

@@ -43,7 +43,7 @@ class IngestOptions:
 
 
 class IngestService:
-    """Takes batches from streams and unary calls."""
+    """Takes batches from streams and unary calls; `on_streams` is told how many are open."""
 
     def __init__(
         self,
@@ -53,8 +53,10 @@ class IngestService:
         grants: Grants,
         counters: IngestCounters,
         options: IngestOptions,
+        on_streams: Callable[[int], None] = lambda _: None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
+        self._on_streams = on_streams
         self._group_commit = group_commit
         self._producers = producers
         self._budget = budget
@@ -91,11 +93,13 @@ class IngestService:
         self._streams.add(stream)
         self._no_streams.clear()
         self.counters.open_streams += 1
+        self._on_streams(self.counters.open_streams)
         try:
             async for message in stream.run(messages):
                 yield message
         finally:
             self.counters.open_streams -= 1
+            self._on_streams(self.counters.open_streams)
             self._streams.discard(stream)
             if not self._streams:
                 self._no_streams.set()

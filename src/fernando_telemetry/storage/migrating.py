@@ -2,13 +2,14 @@
 
 N servers may start at once: one migrates under an advisory lock, the others wait for it and find
 nothing left to do. Alembic and SQLAlchemy are imported only when there is something to do, which
-keeps a warm start quick.
+keeps a warm start quick, and in a process of its own, which keeps 30 MB out of the server's.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,7 +130,7 @@ async def migrate(settings: SessionSettings, *, allowed: bool) -> None:
         if await _up_to_date(connection):
             return
         started = time.monotonic()
-        await _upgrade(settings.dsn)
+        await _upgrade_apart(settings.dsn)
         await _apply_idempotent(connection)
         log.info("schema_migrated", revision=revisions()[-1], seconds=time.monotonic() - started)
     finally:
@@ -149,7 +150,32 @@ async def _lock(connection: Connection) -> None:
         delay = min(delay * 2, 1.0)
 
 
-async def _upgrade(dsn: str) -> None:
+async def _upgrade_apart(dsn: str) -> None:
+    """Upgrade in a child process; the DSN goes by stdin, where nobody sees a password.
+
+    Raises:
+        StartupError: It failed; its output is on stderr.
+    """
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-c",
+        f"import asyncio, sys; from {__name__} import upgrade; "
+        "asyncio.run(upgrade(sys.stdin.readline().rstrip()))",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        await child.communicate(f"{dsn}\n".encode())
+    except BaseException:
+        child.kill()
+        raise
+    if child.returncode:
+        raise StartupError("The database's schema could not be migrated; stderr has the reason.")
+
+
+async def upgrade(dsn: str) -> None:
+    """Run the missing migrations, in this process."""
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import Connection as SyncConnection

@@ -1,6 +1,6 @@
 -- name: try_lock
 -- Lets one server at a time drop for room; held by the session.
-SELECT pg_try_advisory_lock(1179603533, 7);
+SELECT pg_try_advisory_lock(1179603533, 8);
 
 -- name: partitions
 -- Partitions of the named tables: bounds, size with indexes, whether a DETACH was broken off.
