@@ -388,7 +388,7 @@ class Application:
             ingest.counters,
             free_space=partial(least_room, folder) if folder is not None else None,
             database_bytes=partial(database_bytes, control),
-            drop_oldest=oldest.drop_one if settings.disk_full_action == "drop_oldest" else None,
+            oldest=oldest if settings.disk_full_action == "drop_oldest" else None,
             interval_seconds=settings.disk_check_interval_seconds,
         )
         self._watch(budget.run(), "disk-budget")

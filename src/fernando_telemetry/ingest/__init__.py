@@ -15,6 +15,7 @@
       v
     acks in order, or the stream ends with the trouble that may pass
 
-service.py is the door for transport; it knows no gRPC. counters.py counts what happens, and
-own_metrics.py records it as the server's own metrics.
+service.py is the door for transport; it knows no gRPC. disk_budget.py closes group_commit while
+the disk has too little room. counters.py counts what happens, and own_metrics.py records it as the
+server's own metrics.
 """

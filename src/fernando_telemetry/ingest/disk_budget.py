@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 
 import structlog
 
@@ -29,7 +29,14 @@ RETRY_AFTER_SECONDS: Final = 2.0
 SIZE_INTERVAL_SECONDS: Final = 5.0
 
 
-DropOldest = Callable[[int, datetime], Awaitable[Dropped | Kept]]
+class Oldest(Protocol):
+    """Gives room back: storage.oldest_partitions."""
+
+    async def drop_one(self, missing_bytes: int, now: datetime) -> Dropped | Kept:
+        """Drop one partition."""
+
+    async def finish(self) -> None:
+        """Finish a drop that was broken off."""
 
 
 class DiskBudget:
@@ -41,7 +48,7 @@ class DiskBudget:
         counters: Get the room, the refusals and the sentence for operators.
         free_space: Measures the file system; None where it is not this machine's.
         database_bytes: Measures the database.
-        drop_oldest: Drops one partition for bytes that are missing; None: nothing is dropped.
+        oldest: Drops the oldest partitions; None: nothing is dropped.
         interval_seconds: Time between two looks.
         clock: The time, for partitions and sentences.
     """
@@ -54,7 +61,7 @@ class DiskBudget:
         *,
         free_space: Callable[[], Room] | None,
         database_bytes: Callable[[], Awaitable[int]],
-        drop_oldest: DropOldest | None,
+        oldest: Oldest | None,
         interval_seconds: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -63,7 +70,9 @@ class DiskBudget:
         self._counters = counters
         self._free_space = free_space
         self._database_bytes = database_bytes
-        self._drop_oldest = drop_oldest
+        self._oldest = oldest
+        # An earlier server may have been killed in a drop.
+        self._unfinished = True
         self._interval_seconds = interval_seconds
         self._clock = clock
         self._sentence = ""
@@ -81,7 +90,7 @@ class DiskBudget:
         """Look, and make room where that is wanted, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._repeat(self.look))
-            if self._drop_oldest is not None:
+            if self._oldest is not None:
                 tasks.create_task(self._repeat(self.make_room))
 
     async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
@@ -103,13 +112,15 @@ class DiskBudget:
 
         It begins before ingest has to be refused, and beside it: a DETACH may have to wait.
         """
-        assert self._drop_oldest is not None
-        while (short := shortage(self._room, self._limits, refusing=True)) is not None:
+        assert self._oldest is not None
+        if self._unfinished:
             try:
-                done = await self._drop_oldest(short.missing_bytes, self._clock())
+                await self._oldest.finish()
+                self._unfinished = False
             except DatabaseUnavailable as error:
-                done = Kept("database")
-                log.info("partition_drop_failed", cause=repr(error.__cause__ or error))
+                log.info("partition_drop_not_finished", cause=repr(error.__cause__ or error))
+        while (short := shortage(self._room, self._limits, refusing=True)) is not None:
+            done = await self._drop_one(self._oldest, short)
             kept = done.reason if isinstance(done, Kept) else ""
             if kept and kept != self._kept:
                 log.warning("no_partition_dropped_for_room", reason=kept, need=short.sentence)
@@ -118,6 +129,16 @@ class DiskBudget:
                 return
             self._sized_at = float("-inf")
             await self._measure()
+
+    async def _drop_one(self, oldest: Oldest, short: Shortage) -> Dropped | Kept:
+        try:
+            return await oldest.drop_one(short.missing_bytes, self._clock())
+        except DatabaseUnavailable as error:
+            # Late rows of a partition that is half detached have no place: it is finished soon,
+            # whether there is room by then or not.
+            self._unfinished = True
+            log.info("partition_drop_failed", cause=repr(error.__cause__ or error))
+            return Kept("database")
 
     async def _measure(self) -> None:
         room = Room(database_bytes=self._room.database_bytes)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
+import asyncpg
 import structlog
 
+from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.storage.partitions import PartitionedTable, Partitions, parse_bounds
 from fernando_telemetry.storage.sessions import (
     Connection,
@@ -66,7 +68,7 @@ class OldestPartitions:
         self._known = known
 
     async def drop_one(self, missing_bytes: int, now: datetime) -> Dropped | Kept:
-        """Drop the oldest partition whose time has passed, or finish what was begun.
+        """Finish what was begun, else drop the oldest partition whose time has passed.
 
         Nothing is dropped where all such partitions together have less than `missing_bytes`:
         their loss would not help.
@@ -81,13 +83,19 @@ class OldestPartitions:
         async with self._session() as connection:
             if connection is None:
                 return Kept("another_server")
-            done = await self._finish(connection) or await self._drop_oldest(
+            return await self._finish(connection) or await self._drop_oldest(
                 connection, missing_bytes, now
             )
-        if isinstance(done, Dropped):
-            self._known.forget()
-            log.warning("partition_dropped_for_room", partition=done.name, bytes=done.freed_bytes)
-        return done
+
+    async def finish(self) -> None:
+        """Finish what an earlier turn, of whatever server, was broken off in.
+
+        Raises:
+            DatabaseUnavailable: As `drop_one`.
+        """
+        async with self._session() as connection:
+            if connection is not None:
+                await self._finish(connection)
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Connection | None]:
@@ -96,19 +104,28 @@ class OldestPartitions:
         try:
             with translated():
                 yield connection if await connection.fetchval(sql.try_lock) else None
+        except asyncpg.PostgresError as error:
+            # A right that is missing, a table that somebody dropped: no reason to end the server.
+            raise DatabaseUnavailable("The database refuses the drop.", 2.0) from error
         finally:
             connection.terminate()
 
     async def _finish(self, connection: Connection) -> Dropped | None:
+        done = None
         for row in await connection.fetch(sql.partitions, self._tables):
-            if row["pending"]:
+            if row["pending"] and row["mark"] == MARK:
                 await connection.execute(
                     f"ALTER TABLE {row['parent']} DETACH PARTITION {row['name']} FINALIZE"
                 )
         for row in await connection.fetch(sql.detached, MARK):
-            await connection.execute(f"DROP TABLE {row['name']}")
-            return Dropped(row["name"], row["bytes"])
-        return None
+            done = await self._drop(connection, row["name"], row["bytes"])
+        return done
+
+    async def _drop(self, connection: Connection, name: str, size: int) -> Dropped:
+        await connection.execute(f"DROP TABLE {name}")
+        self._known.forget()
+        log.warning("partition_dropped_for_room", partition=name, bytes=size)
+        return Dropped(name, size)
 
     async def _drop_oldest(
         self, connection: Connection, missing_bytes: int, now: datetime
@@ -124,5 +141,4 @@ class OldestPartitions:
         name, parent = oldest["name"], oldest["parent"]
         await connection.execute(f"COMMENT ON TABLE {name} IS '{MARK}'")
         await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY")
-        await connection.execute(f"DROP TABLE {name}")
-        return Dropped(name, oldest["bytes"])
+        return await self._drop(connection, name, oldest["bytes"])

@@ -34,6 +34,7 @@ class World:
     disk_trouble: OSError | None = None
     database_trouble: DatabaseUnavailable | None = None
     asked: list[int] = field(default_factory=list)
+    finished: int = 0
 
     def free_space(self) -> Room:
         if self.disk_trouble is not None:
@@ -45,7 +46,12 @@ class World:
             raise self.database_trouble
         return int(self.database_mib * MIB)
 
-    async def drop(self, missing_bytes: int, now: datetime) -> Dropped | Kept:
+    async def finish(self) -> None:
+        if self.database_trouble is not None:
+            raise self.database_trouble
+        self.finished += 1
+
+    async def drop_one(self, missing_bytes: int, now: datetime) -> Dropped | Kept:
         assert now == NOW
         self.asked.append(missing_bytes)
         if self.database_trouble is not None:
@@ -82,7 +88,7 @@ class Door:
             self.counters,
             free_space=self.world.free_space,
             database_bytes=self.world.database_bytes,
-            drop_oldest=self.world.drop,
+            oldest=self.world,
             interval_seconds=1,
             clock=lambda: NOW,
         )
@@ -191,3 +197,20 @@ async def test_what_cannot_be_dropped_is_said_once_and_refused() -> None:
     said = [line for line in lines if line["event"] == "no_partition_dropped_for_room"]
     assert [line["reason"] for line in said] == ["would_not_help", "database"]
     assert door.budget.refusing
+
+
+async def test_a_drop_that_was_broken_off_is_finished_though_there_is_room() -> None:
+    door = Door(World(free_mib=50))
+    await door.budget.look()
+    for _ in range(3):
+        await door.budget.make_room()
+    assert door.world.finished == 1, "what an earlier server left is looked for once"
+    door.world.free_mib = 3
+    door.world.database_trouble = AWAY
+    await door.budget.look()
+    await door.budget.make_room()
+    door.world.free_mib, door.world.database_trouble = 50, None
+    await door.budget.look()
+    await door.budget.make_room()
+    assert door.world.finished == 2
+    assert len(door.world.asked) == 1

@@ -3,11 +3,12 @@
 SELECT pg_try_advisory_lock(1179603533, 8);
 
 -- name: partitions
--- Partitions of the named tables: bounds, size with indexes, whether a DETACH was broken off.
+-- Partitions of the named tables: bounds, size with indexes, whether a DETACH was broken off, and
+-- the comment that tells whose.
 -- $1 tables text[]
 SELECT p.relname::text AS parent, c.relname::text AS name,
     pg_get_expr(c.relpartbound, c.oid) AS bounds, pg_total_relation_size(c.oid) AS bytes,
-    i.inhdetachpending AS pending
+    i.inhdetachpending AS pending, obj_description(c.oid, 'pg_class') AS mark
 FROM pg_inherits i
 JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_class c ON c.oid = i.inhrelid
@@ -23,7 +24,8 @@ WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relnamespace = current_sche
     AND obj_description(c.oid, 'pg_class') = $1::text;
 
 -- name: oldest_transaction_seconds
--- Age of the oldest transaction of this database: a DETACH has to wait for all that run.
+-- Age of the oldest transaction of this database: a DETACH has to wait for all that run. Those of
+-- other roles show to a superuser and to pg_monitor only.
 SELECT coalesce(extract(epoch FROM max(clock_timestamp() - xact_start)), 0)::float8
 FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid() AND backend_type = 'client backend';
