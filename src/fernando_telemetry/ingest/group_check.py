@@ -8,7 +8,7 @@ batch that does not parse, and a group of few records, goes through the record c
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
@@ -50,6 +50,8 @@ from fernando_telemetry.storage.rows import EVENTS, SAMPLES, SPANS, RawTable
 
 # Setting columns up costs about what the record checks take for so many records.
 FEWEST_RECORDS: Final = 40
+# Rows whose columns are checked in one go.
+PART_ROWS: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,51 +175,57 @@ class GroupChecker:
     async def _check_events(
         self, batches: list[_Parsed], contexts: list[CheckContext], lists: Any
     ) -> None:
-        owners = Owners(contexts, list_lengths(lists))
-        columns, micros, suspects = check_events(lists.flatten(), owners)
-        _mark_large(batches, owners, suspects, lambda raw: raw.events)
-        found = _Columns(EVENTS, "event", columns, micros, suspects)
-
         def judge(one: _Parsed, checker: RecordChecker, index: int) -> None:
             checker.judge("event", index, one.records.events[index], checker.event)
 
-        await _share_out(batches, owners, found, judge)
+        owners = Owners(contexts, list_lengths(lists))
+        large = _large(batches, owners, lambda raw: raw.events)
+        for rows, part in _parts(lists.flatten(), owners):
+            columns, micros, suspects = check_events(rows, part.owners)
+            suspects |= large[part.start : part.stop]
+            found = _Columns(EVENTS, "event", columns, micros, suspects)
+            await _share_out(batches, owners, part, found, judge)
 
     async def _check_metrics(
         self, batches: list[_Parsed], contexts: list[CheckContext], lists: Any
     ) -> None:
-        owners = Owners(contexts, list_lengths(lists))
-
-        def look(row: int) -> SeriesIdentity:
-            batch = int(owners.batches[row])
-            message = batches[batch].records.system_metrics[row - int(owners.starts[batch])]
-            return series_identity(message, contexts[batch])
-
-        columns, micros, suspects, identities = check_system_metrics(
-            lists.flatten(), owners, self._identities, look
-        )
-        _mark_large(batches, owners, suspects, lambda raw: raw.system_metrics)
-        found = _Columns(SAMPLES, "system_metric", columns, micros, suspects, identities)
-
         def judge(one: _Parsed, checker: RecordChecker, index: int) -> None:
             checker.judge(
                 "system_metric", index, one.records.system_metrics[index], checker.system_metric
             )
 
-        await _share_out(batches, owners, found, judge)
+        owners = Owners(contexts, list_lengths(lists))
+        large = _large(batches, owners, lambda raw: raw.system_metrics)
+        for rows, part in _parts(lists.flatten(), owners):
+            start = part.start
+
+            def look(row: int, start: int = start) -> SeriesIdentity:
+                batch = int(owners.batches[start + row])
+                index = start + row - int(owners.starts[batch])
+                return series_identity(
+                    batches[batch].records.system_metrics[index], contexts[batch]
+                )
+
+            columns, micros, suspects, identities = check_system_metrics(
+                rows, part.owners, self._identities, look
+            )
+            suspects |= large[part.start : part.stop]
+            found = _Columns(SAMPLES, "system_metric", columns, micros, suspects, identities)
+            await _share_out(batches, owners, part, found, judge)
 
     async def _check_spans(
         self, batches: list[_Parsed], contexts: list[CheckContext], lists: Any
     ) -> None:
-        owners = Owners(contexts, list_lengths(lists))
-        columns, micros, suspects = check_spans(lists.flatten(), owners)
-        _mark_large(batches, owners, suspects, lambda raw: raw.spans)
-        found = _Columns(SPANS, "span", columns, micros, suspects)
-
         def judge(one: _Parsed, checker: RecordChecker, index: int) -> None:
             checker.judge("span", index, one.records.spans[index], checker.span)
 
-        await _share_out(batches, owners, found, judge)
+        owners = Owners(contexts, list_lengths(lists))
+        large = _large(batches, owners, lambda raw: raw.spans)
+        for rows, part in _parts(lists.flatten(), owners):
+            columns, micros, suspects = check_spans(rows, part.owners)
+            suspects |= large[part.start : part.stop]
+            found = _Columns(SPANS, "span", columns, micros, suspects)
+            await _share_out(batches, owners, part, found, judge)
 
     async def _check_points(
         self, batches: list[_Parsed], contexts: list[CheckContext], lists: Any
@@ -247,7 +255,8 @@ class GroupChecker:
             sample = (given.series_index[index], given.time_unix_micros[index], given.value[index])
             checker.judge("metric_columns", index, sample, series[id(one)])
 
-        await _share_out(chosen, owners, found, judge)
+        whole = _Part(0, len(suspects), owners)
+        await _share_out(chosen, owners, whole, found, judge)
 
 
 async def _check_plain(given: GivenBatch, lists: Lists) -> CheckedBatch:
@@ -359,46 +368,65 @@ def _odd_maps(
 _COLUMN_NAMES: Final = ("series", "series_index", "time_unix_micros", "value")
 
 
-def _mark_large(
-    batches: list[_Parsed], owners: Owners, suspects: Mask, choose: Callable[[Any], Any]
-) -> None:
-    """Mark records whose bytes may be too many; only a batch that large can have one."""
+def _large(batches: list[_Parsed], owners: Owners, choose: Callable[[Any], Any]) -> Mask:
+    """Find records whose bytes may be too many; only a batch that large can have one."""
+    large = np.zeros(int(owners.starts[-1]), bool)
     for place, one in enumerate(batches):
         if len(one.given.data) <= limits.RECORD_BYTES or not owners.lengths[place]:
             continue
         sizes = list(map(len, choose(wire.RawRecords.FromString(one.given.data))))
         if max(sizes) > limits.RECORD_BYTES:
             start = int(owners.starts[place])
-            large = np.array(sizes) > limits.RECORD_BYTES
-            suspects[start : start + len(sizes)] |= large
+            large[start : start + len(sizes)] = np.array(sizes) > limits.RECORD_BYTES
+    return large
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows `start` to `stop` of all, and their owners."""
+
+    start: int
+    stop: int
+    owners: Owners
+
+
+def _parts(rows: Any, owners: Owners) -> Iterator[tuple[Any, _Part]]:
+    """Cut rows into parts: the checks of each hold the event loop."""
+    for start in range(0, len(rows), PART_ROWS):
+        stop = min(start + PART_ROWS, len(rows))
+        yield rows.slice(start, stop - start), _Part(start, stop, owners.part(start, stop))
 
 
 async def _share_out(
     batches: list[_Parsed],
     owners: Owners,
+    part: _Part,
     found: _Columns,
     judge: Callable[[_Parsed, RecordChecker, int], None],
 ) -> None:
-    """Give each batch its slice of the block, and have its suspects judged by the record checks."""
+    """Give each batch its slice of a part, and have its suspects judged by the record checks."""
     await asyncio.sleep(0)
     suspects, columns, micros = found.suspects, found.columns, found.micros
-    lengths = owners.lengths
-    indexes = np.arange(len(suspects)) - owners.starts[owners.batches]
+    lengths = part.owners.lengths
+    of_rows = part.owners.batches
+    indexes = np.arange(part.start, part.stop) - owners.starts[of_rows]
     if suspects.any():
         good = np.flatnonzero(~suspects)
         columns = columns.take(pa.array(good))
-        micros, indexes = micros[good], indexes[good]
-        lengths = np.bincount(owners.batches[good], minlength=len(batches))
-    block = ColumnBlock(found.table, found.kind, columns, micros, indexes, found.identities)
-    stops = np.cumsum(lengths).tolist()
+        micros = micros[good]
+        lengths = np.bincount(of_rows[good], minlength=len(batches))
+        block_indexes = indexes[good]
+    else:
+        block_indexes = indexes
+    block = ColumnBlock(found.table, found.kind, columns, micros, block_indexes, found.identities)
     start = 0
-    for one, stop in zip(batches, stops, strict=True):
-        if stop > start:
-            one.checked.slices.append(ColumnSlice(block, start, stop))
-            one.checked.tally.accepted += stop - start
-        start = stop
+    for one, length in zip(batches, lengths.tolist(), strict=True):
+        if length:
+            one.checked.slices.append(ColumnSlice(block, start, start + length))
+            one.checked.tally.accepted += length
+        start += length
     for done, row in enumerate(np.flatnonzero(suspects).tolist()):
-        batch = int(owners.batches[row])
-        judge(batches[batch], batches[batch].checker(), row - int(owners.starts[batch]))
+        one = batches[int(of_rows[row])]
+        judge(one, one.checker(), int(indexes[row]))
         if done % SLICE_RECORDS == SLICE_RECORDS - 1:
             await asyncio.sleep(0)

@@ -46,6 +46,11 @@ class Owners:
         micros = [(context.received_at - EPOCH) // MICROSECOND for context in self.contexts]
         return np.array(micros, np.int64)[self.batches]
 
+    def part(self, start: int, stop: int) -> Owners:
+        """Give the owners of the rows from `start` to `stop` alone."""
+        bounds = np.clip(self.starts, start, stop)
+        return Owners(self.contexts, np.diff(bounds))
+
     def filled(
         self, array: pa.Array, texts: Texts, default: Callable[[RecordDefaults], str]
     ) -> pa.Array:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from fernando_telemetry.domain import limits
+
+OFFSET_BYTES: Final = 4
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
@@ -69,17 +71,12 @@ class Texts:
 
 
 def nullable(array: Any, valid: Mask) -> pa.Array:
-    """Give a column without NULLs with NULL where it is not valid; nothing is copied."""
+    """Give a string column without NULLs with NULL where it is not valid; nothing is copied."""
     if valid.all():
         return array
-    if array.offset:
-        array = pa.concat_arrays([array])
-    if array.offset:  # a slice stays one where it is alone: copy it
-        array = array.take(pa.array(np.arange(len(array))))
-    _, *rest = array.buffers()
-    if array.type == pa.string():
-        return pa.StringArray.from_buffers(len(array), rest[0], rest[1], bitmap(valid))
-    return pa.Array.from_buffers(array.type, len(array), [bitmap(valid), *rest])
+    _, offsets, data = array.buffers()
+    first = array.offset * OFFSET_BYTES
+    return pa.StringArray.from_buffers(len(array), offsets.slice(first), data, bitmap(valid))
 
 
 def numbers(array: Any) -> tuple[np.ndarray[Any, Any], Mask]:
