@@ -277,10 +277,15 @@ class Application:
         series = SeriesDictionary(
             control, SeriesLimits(settings.series_limit), settings.series_cache_bytes
         )
-        budget = ByteBudget(settings.admitted_bytes)
+        budget = ByteBudget(settings.admitted_bytes, settings.admitted_bytes // 16)
+
+        def writers(count: int) -> list[Writer]:
+            return [Writer(writer_session, partitions, series) for _ in range(count)]
+
         counters = IngestCounters()
         group_commit = GroupCommit(
-            [Writer(writer_session, partitions, series) for _ in range(settings.writers)],
+            writers(settings.writers),
+            writers(settings.quick_writers),
             budget,
             self._retention(),
             counters,

@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     writers: int = Field(
         2, ge=1, le=16, description="Writer connections of each worker, one flush each"
     )
+    quick_writers: int = Field(
+        1,
+        ge=0,
+        le=16,
+        description="Further ones for batches up to 64 KiB, which then wait behind no large one",
+    )
     database_wait_seconds: float = Field(
         30.0, gt=0, description="How long batches are held while the database is away"
     )

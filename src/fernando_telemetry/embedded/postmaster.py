@@ -221,7 +221,8 @@ def _options(settings: Settings, directory: DataDirectory, run_directory: Path) 
 def _max_connections(settings: Settings) -> int:
     """Give room for all workers at once, and for the people who look at the data."""
     # Writers, readers and the control sessions of one process, with room for those replaced.
-    one_process = settings.writers + settings.reader_connections + 8
+    writers = settings.writers + settings.quick_writers
+    one_process = writers + settings.reader_connections + 12
     return max(100, 40 + settings.workers * one_process)
 
 

@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import Final
 
+from fernando_telemetry.ingest.batch_queue import SMALL_BYTES
+
 SMALLEST_GRANT: Final = 512 * 1024
 LARGEST_GRANT: Final = 8 * 1024 * 1024
 
@@ -13,19 +15,31 @@ LARGEST_GRANT: Final = 8 * 1024 * 1024
 class ByteBudget:
     """Bytes of admitted batches. First come, first served; a batch larger than all waits for all.
 
+    Small batches stand in a line of their own, and a part of the budget is theirs alone: they get
+    in while megabytes wait for room.
+
     Args:
         total: Bytes that may be admitted at once.
+        reserve: Of them, those that only small batches get.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, reserve: int = 0) -> None:
         self.total = total
         self.used = 0
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._open_to_all = total - reserve
+        self._small: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._large: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def _line(self, amount: int) -> tuple[deque[tuple[int, asyncio.Future[None]]], int, int]:
+        """Give the line for an amount, how much its line may use in all, and the amount taken."""
+        if amount <= SMALL_BYTES:
+            return self._small, self.total, min(amount, self.total)
+        return self._large, self._open_to_all, min(amount, self._open_to_all)
 
     def take_at_once(self, amount: int) -> int | None:
         """Take room if there is some and nobody waits for it; None: there is not."""
-        amount = min(amount, self.total)
-        if self._waiting or self.used + amount > self.total:
+        line, limit, amount = self._line(amount)
+        if line or self.used + amount > limit:
             return None
         self.used += amount
         return amount
@@ -39,16 +53,18 @@ class ByteBudget:
         taken = self.take_at_once(amount)
         if taken is not None:
             return taken
-        amount = min(amount, self.total)
+        line, _, amount = self._line(amount)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
+        entry = (amount, turn)
+        line.append(entry)
         try:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release(amount)
             else:
-                self._waiting = deque(entry for entry in self._waiting if entry[1] is not turn)
+                if entry in line:
+                    line.remove(entry)
                 self._admit()
             raise
         return amount
@@ -59,16 +75,17 @@ class ByteBudget:
         self._admit()
 
     def _admit(self) -> None:
-        while self._waiting:
-            amount, turn = self._waiting[0]
-            if turn.done():
-                self._waiting.popleft()
-            elif self.used + amount <= self.total:
-                self._waiting.popleft()
-                self.used += amount
-                turn.set_result(None)
-            else:
-                return
+        for line, limit in ((self._small, self.total), (self._large, self._open_to_all)):
+            while line:
+                amount, turn = line[0]
+                if turn.done():
+                    line.popleft()
+                elif self.used + amount <= limit:
+                    line.popleft()
+                    self.used += amount
+                    turn.set_result(None)
+                else:
+                    break
 
 
 class Grants:

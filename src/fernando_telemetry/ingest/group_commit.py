@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -27,6 +26,7 @@ from fernando_telemetry.domain.errors import (
 from fernando_telemetry.domain.verdicts import Tally
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
+from fernando_telemetry.ingest.batch_queue import BatchQueue
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
@@ -100,6 +100,7 @@ class GroupCommit:
 
     Args:
         writers: Each runs one flush at a time.
+        quick_writers: Likewise, of small batches only.
         budget: Bytes of admitted batches, given back when a batch is answered and dropped.
         retention: Which times are accepted.
         counters: Count what happens.
@@ -113,6 +114,7 @@ class GroupCommit:
     def __init__(
         self,
         writers: list[Writer],
+        quick_writers: list[Writer],
         budget: ByteBudget,
         retention: Retention,
         counters: IngestCounters,
@@ -124,6 +126,7 @@ class GroupCommit:
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._writers = writers
+        self._quick_writers = quick_writers
         self._budget = budget
         self._retention = retention
         self._counters = counters
@@ -132,9 +135,8 @@ class GroupCommit:
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
         self._clock = clock
-        self._queue: deque[PendingBatch] = deque()
+        self._queue: BatchQueue[PendingBatch] = BatchQueue()
         self._running: set[PendingBatchSet] = set()
-        self._something = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_commit = time.monotonic()
@@ -156,9 +158,8 @@ class GroupCommit:
             self._budget.release(batch.admitted_bytes)
             _fail(batch, self._trouble())
             return
-        self._queue.append(batch)
+        self._queue.put(batch)
         self._idle.clear()
-        self._something.set()
 
     def refuse(self, trouble: Callable[[], Passing] | None) -> None:
         """Refuse what comes, and what no writer has taken yet, until called with None.
@@ -169,8 +170,7 @@ class GroupCommit:
         self._trouble = trouble
         if trouble is None:
             return
-        waiting, self._queue = self._queue, deque()
-        for batch in waiting:
+        for batch in self._queue.remove(lambda _: True):
             self._budget.release(batch.admitted_bytes)
             if not batch.answer.done():
                 _fail(batch, trouble())
@@ -193,7 +193,9 @@ class GroupCommit:
         """Write until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             for writer in self._writers:
-                tasks.create_task(self._write(writer))
+                tasks.create_task(self._write(writer, small_only=False))
+            for writer in self._quick_writers:
+                tasks.create_task(self._write(writer, small_only=True))
             tasks.create_task(self._expire())
 
     async def wait_for_room(self, amount: int, arrived: float) -> int:
@@ -242,7 +244,7 @@ class GroupCommit:
         The bytes of those that a writer has taken are given back when it drops them, so the
         budget stays true.
         """
-        waiting = [(batch, self._trouble_of_waiting(batch)) for batch in self._queue]
+        waiting = [(batch, self._trouble_of_waiting(batch)) for batch in self._queue.batches()]
         taken = [
             (batch, self._trouble_of(batch)) for group in self._running for batch in group.batches
         ]
@@ -252,9 +254,7 @@ class GroupCommit:
         for batch, trouble in overdue:
             if not batch.answer.done():
                 _fail(batch, trouble)
-        dropped = [batch for batch in self._queue if batch.answer.done()]
-        self._queue = deque(batch for batch in self._queue if not batch.answer.done())
-        for batch in dropped:
+        for batch in self._queue.remove(lambda batch: batch.answer.done()):
             self._budget.release(batch.admitted_bytes)
         self._note_idle()
 
@@ -276,23 +276,13 @@ class GroupCommit:
         if not self._queue and not self._running:
             self._idle.set()
 
-    def _take(self) -> PendingBatchSet:
-        group: list[PendingBatch] = []
-        size = 0
-        while self._queue and len(group) < self._group_batches:
-            size += self._queue[0].admitted_bytes
-            if group and size > self._group_bytes:
-                break
-            group.append(self._queue.popleft())
-        return PendingBatchSet(group)
-
-    async def _write(self, writer: Writer) -> None:
+    async def _write(self, writer: Writer, *, small_only: bool) -> None:
         try:
             while True:
-                await self._something.wait()
-                group = self._take()
-                if not self._queue:
-                    self._something.clear()
+                await self._queue.wait(small_only=small_only)
+                group = PendingBatchSet(
+                    self._queue.take(self._group_bytes, self._group_batches, small_only=small_only)
+                )
                 if not group.batches:
                     continue
                 self._running.add(group)

@@ -30,6 +30,9 @@ PASSING_CLASSES = ("08", "53", "57")
 PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
 
 
+CLOSE_SECONDS = 1.0
+
+
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same work may succeed later, on this or another connection."""
     if isinstance(error, asyncpg.PostgresError):
@@ -234,10 +237,17 @@ class SessionPool:
             await transaction.commit()
 
     async def close(self) -> None:
-        """Close all sessions; running statements are cancelled."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        """Close all sessions; what still runs after a second is broken off."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            # A session that is just being given back leaves an error that nobody fetches if it is
+            # cut off in that moment.
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await pool.close()
+        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
 
 
 class ReaderPool(SessionPool):

@@ -7,6 +7,7 @@ checks had passed it is found by halving and gets a verdict; the others are stor
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
@@ -32,6 +33,8 @@ from fernando_telemetry.storage.sessions import SessionSettings
 
 log = structlog.get_logger(__name__)
 
+# A session that has answered just now is not asked for a sign of life again.
+RECENTLY_SECONDS = 0.1
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
 
@@ -68,6 +71,7 @@ class Writer:
         self._partitions = partitions
         self._series = series
         self._lane: Lane | None = None
+        self._answered_at = 0.0
 
     async def close(self) -> None:
         """End the session."""
@@ -101,8 +105,11 @@ class Writer:
             lane = self._lane
             if lane is None:
                 await self._opened()
-            else:
+            elif time.monotonic() - self._answered_at > RECENTLY_SECONDS:
                 await lane.ping(self._settings.connect_timeout_seconds)
+            else:
+                return
+            self._answered_at = time.monotonic()
         except BaseException:
             await self._drop_lane()
             raise
@@ -185,13 +192,15 @@ class Writer:
         series = await self._prepare(batches)
         lane = await self._opened()
         try:
-            return await lane.flush(batches, series)
+            results = await lane.flush(batches, series)
         except (OutcomeUnknown, RowsRefused, PartitionMissing):
             raise
         except BaseException:
             # Whatever else ended it, a cancellation included: the session may be in any state.
             await self._drop_lane()
             raise
+        self._answered_at = time.monotonic()
+        return results
 
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
         """Make the partitions and series that the rows need."""

@@ -14,6 +14,7 @@ from fernando_telemetry.ingest.admission import (
     ByteBudget,
     Grants,
 )
+from fernando_telemetry.ingest.batch_queue import SMALL_BYTES
 
 MIB = 1024 * 1024
 
@@ -165,3 +166,27 @@ def test_a_grant_given_back_is_granted_anew() -> None:
         grants.give_back(amount)
     assert grants.granted == 0
     assert grants.grant() == 8 * MIB
+
+
+async def test_small_batches_have_a_line_and_a_part_of_their_own() -> None:
+    budget = ByteBudget(10 * MIB, reserve=MIB)
+    assert await budget.acquire(9 * MIB) == 9 * MIB
+    (large,) = _queue(budget, MIB)
+    await _settle()
+    # The large one waits although there is a megabyte: it is not for it.
+    assert not large.done()
+    small = _queue(budget, *[SMALL_BYTES] * 17)
+    await _settle()
+    assert [task.done() for task in small] == [True] * 16 + [False]
+    budget.release(SMALL_BYTES)
+    await _settle()
+    assert small[-1].done()
+    assert not large.done()
+    budget.release(9 * MIB)
+    assert await large == MIB
+
+
+async def test_a_large_batch_takes_no_more_than_its_part() -> None:
+    budget = ByteBudget(10 * MIB, reserve=MIB)
+    assert await budget.acquire(20 * MIB) == 9 * MIB
+    assert await budget.acquire(SMALL_BYTES) == SMALL_BYTES

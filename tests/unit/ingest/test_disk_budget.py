@@ -74,6 +74,7 @@ class Door:
         self.bytes = ByteBudget(1000)
         self.group_commit = GroupCommit(
             [],
+            [],
             self.bytes,
             Retention(0, 0, 0, 0),
             self.counters,
