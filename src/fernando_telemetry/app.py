@@ -92,6 +92,7 @@ class Application:
         self._failure: asyncio.Future[BaseException] | None = None
         self._identity: ServerIdentity | None = None
         self._sealing: Sealing | None = None
+        self._checker = GroupChecker(use_columns=settings.columnar_ingest)
         self.dsn = ""
 
     @property
@@ -203,7 +204,10 @@ class Application:
                 "database_not_durable", fsync=facts.fsync, full_page_writes=facts.full_page_writes
             )
         self._identity = ServerIdentity(
-            version("fernando-telemetry"), facts.version, datetime.now(UTC)
+            version("fernando-telemetry"),
+            facts.version,
+            self._checker.uses_columns,
+            datetime.now(UTC),
         )
 
     async def _build(self) -> None:
@@ -289,7 +293,7 @@ class Application:
             budget,
             self._retention(),
             counters,
-            GroupChecker(use_columns=settings.columnar_ingest),
+            self._checker,
             group_bytes=settings.flush_bytes,
             group_batches=settings.flush_batches,
             wait_seconds=settings.database_wait_seconds,

@@ -21,6 +21,7 @@ class ServerIdentity:
 
     version: str
     postgresql_version: str
+    columnar_ingest: bool
     started_at: datetime
 
 
@@ -40,6 +41,7 @@ def admin_servicer(
             contract_revision=CONTRACT_REVISION,
             limits=limits_message(limits.BATCH_BYTES, 0),
             postgresql_version=known.postgresql_version,
+            columnar_ingest=known.columnar_ingest,
             open_streams=ingest.counters.open_streams,
             queued_bytes=ingest.queued_bytes,
             unsealed_partitions=await unsealed_partitions(),
