@@ -19,19 +19,24 @@ from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
+from fernando_telemetry.ingest.rejected import RejectedKeeper
+from fernando_telemetry.ingest.replay import Replays
 from fernando_telemetry.ingest.service import IngestOptions, IngestService
 from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
+from fernando_telemetry.queries.rejected import RejectedQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.producers import Producers
+from fernando_telemetry.storage.rejected_records import RejectedRecords
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
+from fernando_telemetry.transport.rejected_methods import RejectedMethods
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
 from fernando_telemetry.transport.services import SERVICES, registrations
 
@@ -167,7 +172,10 @@ class Application:
         settings = self._settings
         partitions = Partitions(self._control, raw_tables())
         await partitions.ensure_ahead(datetime.now(UTC), 1)
-        self._ingest, group_commit = self._build_ingest(self._control, partitions)
+        records = RejectedRecords(self._control, settings.rejected_days)
+        self._ingest, group_commit, replays = await self._build_ingest(
+            self._control, partitions, records
+        )
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._keep_partitions(partitions), "partitions")
         self._server = GrpcServer(
@@ -181,14 +189,17 @@ class Application:
                 MetricQueries(self._readers),
                 TraceQueries(self._readers),
                 admin_servicer(
-                    self._known_identity, self._ingest, partial(database_bytes, self._control)
+                    self._known_identity,
+                    self._ingest,
+                    partial(database_bytes, self._control),
+                    RejectedMethods(RejectedQueries(self._readers), replays),
                 ),
             ),
         )
 
-    def _build_ingest(
-        self, control: ControlPool, partitions: Partitions
-    ) -> tuple[IngestService, GroupCommit]:
+    async def _build_ingest(
+        self, control: ControlPool, partitions: Partitions, records: RejectedRecords
+    ) -> tuple[IngestService, GroupCommit, Replays]:
         settings = self._settings
         writer_session = SessionSettings.of(
             settings, self.dsn, "writer", settings.database_command_timeout_seconds
@@ -196,6 +207,11 @@ class Application:
         series = SeriesDictionary(control)
         budget = ByteBudget(settings.admitted_bytes)
         counters = IngestCounters()
+        rejected = RejectedKeeper(
+            records, counters, is_on=settings.rejected_keep, most_bytes=settings.rejected_bytes
+        )
+        await rejected.measure()
+        self._watch(rejected.run(), "rejected-records")
         group_commit = GroupCommit(
             [Writer(writer_session, partitions, series) for _ in range(settings.writers)],
             budget,
@@ -209,6 +225,7 @@ class Application:
             group_bytes=settings.flush_bytes,
             group_batches=settings.flush_batches,
             wait_seconds=settings.database_wait_seconds,
+            rejected=rejected,
         )
         ingest = IngestService(
             group_commit,
@@ -218,7 +235,8 @@ class Application:
             counters,
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
         )
-        return ingest, group_commit
+        replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
+        return ingest, group_commit, replays
 
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None

@@ -126,6 +126,13 @@ class Settings(BaseSettings):
     retention_traces_days: int = Field(
         30, ge=0, description="Older spans are rejected; 0: none is too old"
     )
+    rejected_keep: bool = Field(
+        False, description="Keep rejected records for a replay; they hold personal data"
+    )
+    rejected_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Rejected records kept, in bytes; above it none are added"
+    )
+    rejected_days: int = Field(7, ge=1, description="Older rejected records are deleted")
     partitions_ahead_days: int = Field(
         3, ge=1, le=30, description="Days whose partitions are made ahead"
     )

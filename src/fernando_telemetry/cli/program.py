@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fernando_telemetry.cli import query, send
+from fernando_telemetry.cli import query, rejected, send
 from fernando_telemetry.domain.errors import TelemetryError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(send.app, name="send")
 app.add_typer(query.app, name="query")
+app.add_typer(rejected.app, name="rejected")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the embedded PostgreSQL.")

@@ -52,33 +52,33 @@ DataDir = Annotated[
 TraceId = Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 or 16 hex digits.")]
 
 # What is a field of `Wanted` in listing.py, in the order that --help shows.
-_RANGE: Final[dict[str, tuple[Any, Any]]] = {
+RANGE: Final[dict[str, tuple[Any, Any]]] = {
     "last": (Last, None),
     "start": (Start, None),
     "end": (End, None),
 }
-_OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
+OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
     "as_json": (AsJson, False),
     "local": (Local, False),
     "target": (Target, None),
     "data_dir": (DataDir, None),
 }
 _LIST: Final = (
-    _RANGE
+    RANGE
     | {
         "filter": (Filter, ""),
         "limit": (Limit, None),
         "all_rows": (AllRows, False),
         "oldest_first": (OldestFirst, False),
     }
-    | _OUTPUT
+    | OUTPUT
 )
 _BUSINESS: Final = _LIST | {"include_superseded": (Superseded, False)}
 _TRACE: Final = (
     {"trace_id": (TraceId, inspect.Parameter.empty)}
-    | _RANGE
+    | RANGE
     | {"limit": (TraceLimit, None), "all_rows": (AllRows, False)}
-    | _OUTPUT
+    | OUTPUT
 )
 
 

@@ -18,6 +18,7 @@ class IngestCounters:
         refused: Batches refused as a whole.
         open_streams: Streams open now.
         database_refusals: Records PostgreSQL refused although the checks had passed them.
+        rejected_not_kept: Rejected records that were not kept because the bound was reached.
         last_problem: Latest trouble of the write path, a sentence with its time; "" for none.
         commit_seconds: From arrival to commit, of the latest 2,000 batches.
     """
@@ -27,6 +28,7 @@ class IngestCounters:
     repeated: int = 0
     refused: int = 0
     database_refusals: int = 0
+    rejected_not_kept: int = 0
     open_streams: int = 0
     last_problem: str = ""
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2000))

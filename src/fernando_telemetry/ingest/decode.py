@@ -73,14 +73,19 @@ class _Lists:
     samples: Iterable[tuple[int, int, float]] = ()
 
 
-async def check_batch(data: bytes, context: CheckContext) -> CheckedBatch:
+async def check_batch(data: bytes, context: CheckContext, tally: Tally) -> CheckedBatch:
     """Decode the bytes of a TelemetryRecords message and check every record.
+
+    Args:
+        data: The bytes.
+        context: What checks need to know.
+        tally: An empty one, to be filled.
 
     Raises:
         Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
     """
     lists = _split(data)
-    batch = CheckedBatch()
+    batch = CheckedBatch(tally=tally)
     # A record can only be too large where the batch is.
     large = len(data) > limits.RECORD_BYTES
 

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -24,7 +24,8 @@ from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.decode import Refusal, check_batch
-from fernando_telemetry.storage.marks import BatchKey, FlushBatch, Repeat, RequestKey, Result
+from fernando_telemetry.ingest.rejected import RejectedKeeper
+from fernando_telemetry.storage.marks import FlushBatch, Key, Repeat, RequestKey, Result
 from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -62,9 +63,10 @@ class PendingBatch:
         admitted_bytes: What the budget gets back.
         patience_seconds: How long it is held while nothing can be committed.
         arrived_at: When it came, before it waited for room (time.monotonic()).
+        received_at: Receive time of a record that is replayed; None: now.
     """
 
-    key: BatchKey | RequestKey | None
+    key: Key | None
     shard: int
     defaults: RecordDefaults
     records: bytes
@@ -72,6 +74,7 @@ class PendingBatch:
     admitted_bytes: int
     patience_seconds: float
     arrived_at: float
+    received_at: datetime | None = None
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -87,6 +90,7 @@ class GroupCommit:
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
         wait_seconds: How long a stream's batch waits for room while nothing can be committed.
+        rejected: Keeps rejected records.
         clock: Gives the receive time.
     """
 
@@ -100,6 +104,7 @@ class GroupCommit:
         group_bytes: int,
         group_batches: int,
         wait_seconds: float,
+        rejected: RejectedKeeper,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._writers = writers
@@ -109,6 +114,7 @@ class GroupCommit:
         self._group_bytes = group_bytes
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
+        self._rejected = rejected
         self._clock = clock
         self._queue: deque[PendingBatch] = deque()
         self._running: set[PendingBatchSet] = set()
@@ -288,13 +294,22 @@ class GroupCommit:
         if batch.refused is not None:
             return CheckedPending(flush_batch, Tally(), batch.refused)
         context = context_for(self._clock(), batch.defaults, self._retention)
+        if batch.received_at is not None:
+            context = replace(context, received_at=batch.received_at)
         records, batch.records = batch.records, b""
         try:
-            checked = await check_batch(records, context)
+            checked = await check_batch(records, context, self._rejected.tally())
         except Refusal as refused:
             return CheckedPending(flush_batch, Tally(), refused)
         flush_batch.rows = checked.rows
-        return CheckedPending(flush_batch, checked.tally, None)
+        made = CheckedPending(flush_batch, checked.tally, None)
+        await self._rejected.attach(flush_batch, records, context)
+        return made
+
+    async def judge(self, batch: PendingBatch) -> Tally | None:
+        """Check a batch and store nothing; None where it is refused as a whole."""
+        checked = await self._check(batch)
+        return None if checked.flush_batch.refusal else checked.flush_batch.tally
 
 
 def _away(seconds: float) -> DatabaseUnavailable:

@@ -72,6 +72,7 @@ class OwnMetrics:
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
+            ("rejected_records_not_kept", counters.rejected_not_kept),
         ):
             _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
         _add(

@@ -78,7 +78,7 @@ class IngestService:
         Raises:
             Draining: The server is shutting down.
         """
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         stream = IngestStream(
             self._group_commit,
             self._producers,
@@ -109,7 +109,7 @@ class IngestService:
             DatabaseUnavailable: Nothing could be committed within the wait.
             Draining: The server is shutting down.
         """
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         try:
             raw = wire.RawUnaryRequest.FromString(request)
             defaults = checked_defaults(DefaultsMessage.FromString(wire.joined(raw.defaults)))
@@ -164,7 +164,12 @@ class IngestService:
         except TimeoutError:
             return
 
-    def _refuse_when_draining(self) -> None:
+    def refuse_when_draining(self) -> None:
+        """Take no new work when the server is shutting down.
+
+        Raises:
+            Draining: It is.
+        """
         if self._draining:
             raise Draining("The server is shutting down.", self._options.reconnect_after_seconds)
 

@@ -6,14 +6,15 @@ the first counts. Marks are a set, so any writer takes any batch.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from fernando_telemetry.domain.verdicts import Tally
+from fernando_telemetry.domain.verdicts import Tally, Verdict
 from fernando_telemetry.storage.producers import ProducerKey
+from fernando_telemetry.storage.rejected_records import RejectedRow, ReplayKey, settle_replays
 from fernando_telemetry.storage.rows import CheckedRows
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
@@ -43,6 +44,9 @@ class RequestKey:
     request_id: UUID
 
 
+Key = BatchKey | RequestKey | ReplayKey
+
+
 @dataclass(slots=True)
 class FlushBatch:
     """One batch on its way into a flush.
@@ -53,13 +57,17 @@ class FlushBatch:
         rows: Its storable rows; samples still carry their SeriesIdentity.
         tally: The counts that its mark remembers.
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
+        rejected: Rejected records to keep, written beside its mark.
+        keep: Makes such rows of further verdicts; None: rejected records are not kept.
     """
 
-    key: BatchKey | RequestKey | None
+    key: Key | None
     shard: int
     rows: CheckedRows = field(default_factory=CheckedRows)
     tally: Tally = field(default_factory=Tally)
     refusal: int | None = None
+    rejected: list[RejectedRow] = field(default_factory=list)
+    keep: Callable[[Sequence[Verdict]], Awaitable[list[RejectedRow]]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ async def write_marks(
     Returns:
         A result for each batch, in order.
     """
-    first: dict[BatchKey | RequestKey, FlushBatch] = {}
+    first: dict[Key, FlushBatch] = {}
     for batch in batches:
         if batch.key is not None:
             first.setdefault(batch.key, batch)
@@ -105,6 +113,8 @@ async def write_marks(
     requests = {key: batch for key, batch in first.items() if isinstance(key, RequestKey)}
     repeats = await _mark_numbered(connection, numbered, flush_id)
     repeats |= await _mark_requests(connection, requests, flush_id, now)
+    replays = {key: batch for key, batch in first.items() if isinstance(key, ReplayKey)}
+    repeats |= await _mark_replays(connection, replays)
     results: list[Result] = []
     for batch in batches:
         key = batch.key
@@ -122,7 +132,7 @@ async def write_marks(
 
 async def _mark_numbered(
     connection: Connection, batches: dict[BatchKey, FlushBatch], flush_id: int
-) -> dict[BatchKey | RequestKey, Repeat]:
+) -> dict[Key, Repeat]:
     if not batches:
         return {}
     keys = list(batches)
@@ -145,7 +155,7 @@ async def _mark_numbered(
         await connection.execute(sql.delete_batch_marks, *_columns(late))
         fresh.difference_update(late)
     repeated = [key for key in keys if key not in fresh]
-    repeats: dict[BatchKey | RequestKey, Repeat] = {key: Repeat(None) for key in repeated}
+    repeats: dict[Key, Repeat] = {key: Repeat(None) for key in repeated}
     if repeated:
         for row in await connection.fetch(sql.batch_marks, *_columns(repeated)):
             repeats[_batch_key(row)] = _repeat(row)
@@ -154,7 +164,7 @@ async def _mark_numbered(
 
 async def _mark_requests(
     connection: Connection, batches: dict[RequestKey, FlushBatch], flush_id: int, now: datetime
-) -> dict[BatchKey | RequestKey, Repeat]:
+) -> dict[Key, Repeat]:
     if not batches:
         return {}
     keys = list(batches)
@@ -173,6 +183,18 @@ async def _mark_requests(
         return {}
     rows = await connection.fetch(sql.request_marks, *_request_columns(repeated))
     return {_request_key(row): _repeat(row) for row in rows}
+
+
+async def _mark_replays(
+    connection: Connection, batches: dict[ReplayKey, FlushBatch]
+) -> dict[Key, Repeat]:
+    """A kept record is its own mark: where it is gone, it was replayed before."""
+    if not batches:
+        return {}
+    there = await settle_replays(
+        connection, {key: batch.tally.rejection for key, batch in batches.items()}
+    )
+    return {key: Repeat(None) for key in batches if key not in there}
 
 
 def _columns(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
