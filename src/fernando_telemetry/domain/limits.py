@@ -82,6 +82,11 @@ LIMITS: Final = (
     ),
     Limit("time ahead of the server's clock", "1 day", "record rejected: time_in_future"),
     Limit("period_end ahead of the server's clock", "400 days", "record rejected: time_in_future"),
+    Limit(
+        "rejected records kept (off by default)",
+        "256 MiB (FERNANDO_REJECTED_BYTES), 7 days (FERNANDO_REJECTED_DAYS)",
+        "further ones are not kept; older ones are deleted",
+    ),
     Limit("page_size", "1,000", "coerced to it; below 0: INVALID_FIELD"),
     Limit("a page", "2 MiB", "the page ends early with a next_page_token"),
     Limit("a filter", "8 KiB, 64 comparisons", "INVALID_FILTER"),

@@ -7,7 +7,7 @@ where they are made (ingest/rejected.py).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -123,8 +123,10 @@ def storable(text: str) -> str:
     return text.replace("\0", "\ufffd")
 
 
-async def keep_rejected(connection: Connection, rows: Iterable[RejectedRow]) -> None:
+async def keep_rejected(connection: Connection, rows: Sequence[RejectedRow]) -> None:
     """Write rejected records inside a flush's transaction."""
+    if not rows:
+        return
     await connection.copy_records_to_table(
         "rejected_records", records=(row.columns() for row in rows), columns=_COLUMNS
     )
