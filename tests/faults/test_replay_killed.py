@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from grpc import aio
 
+from fernando.telemetry.v1 import IngestServiceStub, IngestTelemetryRequest, TelemetryRecords
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
 from tests.conftest import share
 from tests.faults.server_process import serve
-from tests.integration.ingest.ingest_call import IngestCall
 from tests.integration.ingest.records import event
 from tests.integration.ingest.rejects import KEPT, replay
 
@@ -30,10 +30,11 @@ JOIN rejected_records r ON e.duration_ms = r.index
 
 async def reject(channel: aio.Channel, connection: Any, count: int) -> None:
     """Have events refused that PostgreSQL takes later; `duration_ms` is their place."""
-    async with IngestCall(channel) as stream:
-        await stream.welcome()
-        events = (event("", duration_ms=float(place)) for place in range(count))
-        assert (await stream.commit(1, *events)).rejected_count == count
+    events = [event("", duration_ms=float(place)) for place in range(count)]
+    answer = await IngestServiceStub(channel).IngestTelemetry(
+        IngestTelemetryRequest(records=TelemetryRecords(events=events))
+    )
+    assert answer.result.rejected_count == count
     # Mends them: a later field of the same number wins.
     named = event("named").SerializeToString()
     await connection.execute("UPDATE rejected_records SET record = record || $1::bytea", named)

@@ -209,12 +209,12 @@ async def test_only_those_asked_for(channel: aio.Channel, connection: Any) -> No
     empty.end_time.FromDatetime(at)
     answer = await stub.ReplayRejectedRecords(ReplayRejectedRecordsRequest(time_range=empty))
     assert answer.still_rejected_count == 0
-    for arguments, reason in (
-        ({}, "INVALID_TIME_RANGE"),
-        ({"time_range": empty, "filter": "x = 1"}, "INVALID_FILTER"),
+    for refused, reason in (
+        (ReplayRejectedRecordsRequest(), "INVALID_TIME_RANGE"),
+        (ReplayRejectedRecordsRequest(time_range=empty, filter="x = 1"), "INVALID_FILTER"),
     ):
         with pytest.raises(aio.AioRpcError) as caught:
-            await stub.ReplayRejectedRecords(ReplayRejectedRecordsRequest(**arguments))
+            await stub.ReplayRejectedRecords(refused)
         failure = failure_of(caught.value)
         assert (failure.code, failure.reason) == (StatusCode.INVALID_ARGUMENT, reason)
 
