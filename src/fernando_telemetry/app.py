@@ -12,11 +12,15 @@ from typing import Any, Self
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.calendar import DAY, parse_length
+from fernando_telemetry.domain.disk_room import RoomLimits
+from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.disk_budget import DiskBudget
+from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
 from fernando_telemetry.ingest.rejected import RejectedKeeper
@@ -27,22 +31,45 @@ from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.rejected import RejectedQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.disk import least_room
+from fernando_telemetry.storage.expiry import Expiry
+from fernando_telemetry.storage.index_sets import IndexChoice, chosen
+from fernando_telemetry.storage.lanes import (
+    CLOSE_INTERVAL_SECONDS,
+    PRUNE_INTERVAL_SECONDS,
+    DeadLanes,
+    OldFlushes,
+)
+from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
-from fernando_telemetry.storage.partitions import Partitions, raw_tables
+from fernando_telemetry.storage.oldest_partitions import OldestPartitions
+from fernando_telemetry.storage.partitions import (
+    MOST_PARTITIONS,
+    Partitions,
+    ahead_seconds,
+    raw_tables,
+)
 from fernando_telemetry.storage.producers import Producers
-from fernando_telemetry.storage.rejected_records import RejectedRecords
+from fernando_telemetry.storage.rejected_records import CLEAN_INTERVAL_SECONDS, RejectedRecords
+from fernando_telemetry.storage.sealing import Sealing
 from fernando_telemetry.storage.series import SeriesDictionary
+from fernando_telemetry.storage.series_admission import SeriesLimits
+from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
+from fernando_telemetry.storage.snapshots import Snapshots
+from fernando_telemetry.storage.summarising import Summarising
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
+from fernando_telemetry.transport.listening import require_safe_host
 from fernando_telemetry.transport.rejected_methods import RejectedMethods
-from fernando_telemetry.transport.server import GrpcServer, ServerOptions, require_safe_host
+from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
 
 log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS = 600.0
+HOUSEKEEPING_AFTER_SECONDS = 60.0
 
 
 class Application:
@@ -50,10 +77,16 @@ class Application:
 
     Use as `async with Application(settings) as app`: inside, the server is SERVING; leaving
     drains and stops it. One object starts once.
+
+    Args:
+        settings: Of the server.
+        worker: Its number where it is one of several processes on a port that their parent holds
+            (supervisor.py); None: it is alone.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, worker: int | None = None) -> None:
         self._settings = settings
+        self._worker = worker
         self._embedded: EmbeddedPostgres | None = None
         self._control: ControlPool | None = None
         self._readers: ReaderPool | None = None
@@ -62,6 +95,7 @@ class Application:
         self._loops: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
         self._identity: ServerIdentity | None = None
+        self._sealing: Sealing | None = None
         self.dsn = ""
 
     @property
@@ -75,6 +109,12 @@ class Application:
         """The gRPC port in use."""
         assert self._server is not None, "not started"
         return self._server.port
+
+    @property
+    def counters(self) -> IngestCounters:
+        """What the write path has done so far."""
+        assert self._ingest is not None, "not started"
+        return self._ingest.counters
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -114,7 +154,9 @@ class Application:
         if self._embedded is not None:
             self._embedded.publish(grpc_address=self.address)
         self._start_own_metrics()
-        log.info("serving", address=self.address, seconds=round(time.monotonic() - begun, 3))
+        # "serving" is said once, by the parent when all workers do.
+        event = "serving" if self._worker is None else "worker_serving"
+        log.info(event, address=self.address, seconds=round(time.monotonic() - begun, 3))
 
     async def wait_failed(self) -> BaseException:
         """Wait until something the server cannot live without has ended; never else."""
@@ -155,7 +197,9 @@ class Application:
         control = SessionSettings.of(settings, settings.control_dsn or self.dsn, "control")
         await migrate(control, allowed=settings.migrate == "on")
         self._control = ControlPool(control, size=4)
-        readers = SessionSettings.of(settings, settings.read_dsn or self.dsn, "reader")
+        readers = SessionSettings.of(
+            settings, settings.read_dsn or self.dsn, "reader", writes=False
+        )
         self._readers = ReaderPool(readers, settings.reader_connections)
         facts = await server_facts(self._control)
         if not facts.fsync or not facts.full_page_writes:
@@ -170,32 +214,66 @@ class Application:
         assert self._control is not None
         assert self._readers is not None
         settings = self._settings
-        partitions = Partitions(self._control, raw_tables())
-        await partitions.ensure_ahead(datetime.now(UTC), 1)
+        length = parse_length(settings.partition_length)
+        partitions = Partitions(self._control, raw_tables(length, _indexes(settings.hot_indexes)))
+        self._warn_of_many_partitions(length)
+        # The next one only: the others are made while it serves.
+        await partitions.ensure_ahead(datetime.now(UTC), 1, spans=1)
+        maintenance = SessionSettings.of(settings, settings.control_dsn or self.dsn, "maintenance")
+        self._sealing = Sealing(
+            maintenance,
+            self._control,
+            _indexes(settings.sealed_indexes),
+            grace_seconds=settings.seal_grace_seconds,
+            timeout_seconds=settings.seal_timeout_seconds,
+        )
+        summarising = Summarising(maintenance, settings.summarise_interval_seconds)
         records = RejectedRecords(self._control, settings.rejected_days)
         self._ingest, group_commit, replays = await self._build_ingest(
             self._control, partitions, records
         )
         self._watch(group_commit.run(), "group-commit")
-        self._watch(self._keep_partitions(partitions), "partitions")
+        self._watch_disk(self._ingest, group_commit, self._control, partitions)
+        self._watch(self._keep_partitions(partitions, ahead_seconds(length)), "partitions")
+        self._watch(self._build_leadership(self._control, records).run(), "leadership")
+        self._watch(self._sealing.run(), "sealing")
+        self._watch(summarising.run(), "summarising")
+        snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
         self._server = GrpcServer(
             ServerOptions(
-                settings.host, settings.port, settings.insecure_bind, settings.keepalive_seconds
+                settings.host,
+                settings.port,
+                settings.insecure_bind,
+                settings.keepalive_seconds,
+                shares_port=self._worker is not None,
             ),
             SERVICES,
             registrations(
                 self._ingest,
-                EventQueries(self._readers),
-                MetricQueries(self._readers),
-                TraceQueries(self._readers),
+                EventQueries(snapshots),
+                MetricQueries(snapshots),
+                TraceQueries(snapshots),
                 admin_servicer(
                     self._known_identity,
                     self._ingest,
                     partial(database_bytes, self._control),
+                    self._count_unsealed,
                     RejectedMethods(RejectedQueries(self._readers), replays),
                 ),
             ),
         )
+
+    def _warn_of_many_partitions(self, length: int) -> None:
+        settings = self._settings
+        days = max(
+            settings.retention_events_days,
+            settings.retention_metrics_days,
+            settings.retention_traces_days,
+        )
+        expected = days * DAY // length
+        if expected > MOST_PARTITIONS:
+            # Those above the limit will hold a day each.
+            log.warning("partition_length_short", expected=expected, limit=MOST_PARTITIONS)
 
     async def _build_ingest(
         self, control: ControlPool, partitions: Partitions, records: RejectedRecords
@@ -204,7 +282,9 @@ class Application:
         writer_session = SessionSettings.of(
             settings, self.dsn, "writer", settings.database_command_timeout_seconds
         )
-        series = SeriesDictionary(control)
+        series = SeriesDictionary(
+            control, SeriesLimits(settings.series_limit), settings.series_cache_bytes
+        )
         budget = ByteBudget(settings.admitted_bytes)
         counters = IngestCounters()
         rejected = RejectedKeeper(
@@ -215,13 +295,9 @@ class Application:
         group_commit = GroupCommit(
             [Writer(writer_session, partitions, series) for _ in range(settings.writers)],
             budget,
-            Retention(
-                settings.retention_events_days,
-                settings.retention_metrics_days,
-                settings.retention_business_days,
-                settings.retention_traces_days,
-            ),
+            self._retention(),
             counters,
+            GroupChecker(use_columns=settings.columnar_ingest),
             group_bytes=settings.flush_bytes,
             group_batches=settings.flush_batches,
             wait_seconds=settings.database_wait_seconds,
@@ -238,9 +314,38 @@ class Application:
         replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
         return ingest, group_commit, replays
 
+    def _retention(self) -> Retention:
+        settings = self._settings
+        return Retention(
+            settings.retention_events_days,
+            settings.retention_metrics_days,
+            settings.retention_business_days,
+            settings.retention_traces_days,
+        )
+
+    def _build_leadership(self, control: ControlPool, records: RejectedRecords) -> Leadership:
+        settings = self._settings
+        session = SessionSettings.of(settings, settings.control_dsn or self.dsn, "leader")
+        old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
+        expiry = Expiry(control, self._retention().accepted_days)
+        series_expiry = SeriesExpiry(control, settings.retention_metrics_days)
+        rarely = settings.expiry_interval_seconds
+        duties = (
+            Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
+            Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
+            Duty("expire_marks", rarely, expiry.run, HOUSEKEEPING_AFTER_SECONDS),
+            Duty("expire_series", rarely, series_expiry.run, HOUSEKEEPING_AFTER_SECONDS),
+            Duty("clean_rejected_records", CLEAN_INTERVAL_SECONDS, records.run),
+        )
+        return Leadership(session, duties)
+
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None
         return self._identity
+
+    async def _count_unsealed(self) -> int:
+        assert self._sealing is not None
+        return await self._sealing.count_unsealed(datetime.now(UTC))
 
     # Loops ----------------------------------------------------------------------------------
 
@@ -262,17 +367,46 @@ class Application:
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(error)
 
-    async def _keep_partitions(self, partitions: Partitions) -> None:
+    async def _keep_partitions(self, partitions: Partitions, ahead: float) -> None:
         while True:
             try:
                 await partitions.ensure_ahead(
                     datetime.now(UTC), self._settings.partitions_ahead_days
                 )
-                delay = PARTITION_INTERVAL_SECONDS
+                delay = min(PARTITION_INTERVAL_SECONDS, ahead / 4)
             except DatabaseUnavailable as error:
                 log.warning("partitions_not_made", cause=str(error))
                 delay = 5.0
             await asyncio.sleep(delay)
+
+    def _watch_disk(
+        self,
+        ingest: IngestService,
+        group_commit: GroupCommit,
+        control: ControlPool,
+        partitions: Partitions,
+    ) -> None:
+        settings = self._settings
+        folder = settings.disk_path
+        if folder is None and self._embedded is not None:
+            folder = self._embedded.pgdata
+        elif folder is not None and not folder.is_dir():
+            raise StartupError(f"FERNANDO_DISK_PATH names {folder}, which is not a folder.")
+        oldest = OldestPartitions(
+            SessionSettings.of(settings, settings.control_dsn or self.dsn, "disk"),
+            raw_tables(),
+            partitions,
+        )
+        budget = DiskBudget(
+            RoomLimits(settings.disk_free_stop_percent, settings.disk_budget_bytes),
+            group_commit,
+            ingest.counters,
+            free_space=partial(least_room, folder) if folder is not None else None,
+            database_bytes=partial(database_bytes, control),
+            drop_oldest=oldest.drop_one if settings.disk_full_action == "drop_oldest" else None,
+            interval_seconds=settings.disk_check_interval_seconds,
+        )
+        self._watch(budget.run(), "disk-budget")
 
     def _start_own_metrics(self) -> None:
         settings = self._settings
@@ -283,7 +417,18 @@ class Application:
         own = OwnMetrics(
             self._ingest,
             partial(database_bytes, self._control),
+            self._count_unsealed,
             settings.host_name,
             settings.health_interval_seconds,
         )
-        self._watch(own.run(f"{settings.host_name}:{self.port}"), "own-metrics")
+        instance_id = f"{settings.host_name}:{self.port}"
+        if self._worker is not None:
+            instance_id += f"#{self._worker}"
+        self._watch(own.run(instance_id), "own-metrics")
+
+
+def _indexes(text: str) -> IndexChoice:
+    try:
+        return chosen(text)
+    except ValueError as error:
+        raise StartupError(f"Setting hot_indexes or sealed_indexes, {text!r}: {error}.") from None

@@ -12,7 +12,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -20,7 +20,9 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from fernando_telemetry.domain.calendar import parse_length
 from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.domain.limits import SERIES_PER_METRIC
 
 MIB = 1024 * 1024
 
@@ -37,6 +39,14 @@ def _absolute(value: Any) -> Any:
 
 
 FolderPath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+def _length(value: str) -> str:
+    parse_length(value)
+    return value
+
+
+PartitionLengthText = Annotated[str, AfterValidator(_length)]
 
 
 class Settings(BaseSettings):
@@ -76,6 +86,12 @@ class Settings(BaseSettings):
     # The gRPC server
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(4317, ge=0, le=65_535, description="gRPC port; 0: any free one")
+    workers: int = Field(
+        1, ge=1, le=64, description="Processes that share the port, one core each; 1: no others"
+    )
+    worker_start_timeout_seconds: float = Field(
+        60.0, gt=0, description="How long a worker process may take until it serves"
+    )
     insecure_bind: bool = Field(
         False, description="Allow an address beyond loopback without TLS and keys"
     )
@@ -94,23 +110,46 @@ class Settings(BaseSettings):
     )
     query_timeout_seconds: float = Field(30.0, gt=0, description="A query ends after it")
     reader_connections: int = Field(
-        4, ge=1, le=100, description="Sessions for queries; further queries wait"
+        4, ge=1, le=100, description="Sessions of each worker for queries; further queries wait"
+    )
+    commit_token_wait_seconds: float = Field(
+        2.0, ge=0, description="How long a read waits for its min_commit_token"
+    )
+    flushes_kept_days: int = Field(
+        30, ge=1, description="How long cursors over committed data can rest"
     )
 
     # Ingest
-    writers: int = Field(2, ge=1, le=16, description="Writer connections, one flush each")
+    writers: int = Field(
+        2, ge=1, le=16, description="Writer connections of each worker, one flush each"
+    )
     database_wait_seconds: float = Field(
         30.0, gt=0, description="How long batches are held while the database is away"
     )
     unary_wait_seconds: float = Field(
         2.0, gt=0, description="How long a unary ingest call waits for room, or a lost database"
     )
-    admitted_bytes: int = Field(64 * MIB, ge=MIB, description="Batches held, in bytes")
+    admitted_bytes: int = Field(
+        64 * MIB, ge=MIB, description="Batches held by all workers, in bytes"
+    )
     granted_bytes: int = Field(
-        64 * MIB, ge=MIB, description="Shared out to streams as max_batch_bytes"
+        64 * MIB, ge=MIB, description="Shared out to streams as max_batch_bytes, all workers"
     )
     flush_bytes: int = Field(2 * MIB, ge=1024, description="Batches of one flush, in bytes")
     flush_batches: int = Field(256, ge=1, description="Batches of one flush")
+    columnar_ingest: bool = Field(
+        True, description="Check and encode batches as columns where the libraries are installed"
+    )
+    series_limit: int = Field(
+        SERIES_PER_METRIC,
+        ge=1,
+        description="Series of one metric and licence seen in 7 days; above it labels overflow",
+    )
+    series_cache_bytes: int = Field(
+        64 * MIB,
+        ge=MIB,
+        description="Memory of each worker for the ids of series, in bytes",
+    )
     stream_age_seconds: float = Field(
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"
     )
@@ -133,8 +172,57 @@ class Settings(BaseSettings):
         256 * MIB, ge=MIB, description="Rejected records kept, in bytes; above it none are added"
     )
     rejected_days: int = Field(7, ge=1, description="Older rejected records are deleted")
+    expiry_interval_seconds: float = Field(
+        3600.0,
+        gt=0,
+        description="How often unary requests of 7 days ago and unused producers are forgotten",
+    )
     partitions_ahead_days: int = Field(
         3, ge=1, le=30, description="Days whose partitions are made ahead"
+    )
+
+    # The disk
+    disk_free_stop_percent: float = Field(
+        5.0, ge=0, le=50, description="Ingest is refused while less of the disk is free; 0: never"
+    )
+    disk_budget_bytes: int = Field(
+        0, ge=0, description="Ingest is refused while the database is larger; 0: any size"
+    )
+    disk_full_action: Literal["refuse", "drop_oldest"] = Field(
+        "refuse", description="drop_oldest: the oldest partitions are dropped before it is refused"
+    )
+    disk_path: FolderPath | None = Field(
+        None,
+        description="Folder on the database's disk; empty: the embedded PostgreSQL's, else none",
+    )
+    disk_check_interval_seconds: float = Field(
+        1.0, gt=0, description="Time between two looks at the room on the disk"
+    )
+
+    # Partitions
+    partition_length: PartitionLengthText = Field(
+        "day",
+        description="Time one partition holds: day, hour, ten minutes, or a number of seconds such "
+        "as `30 seconds`; shorter where more than ten million rows a day come",
+    )
+    hot_indexes: str = Field(
+        "lean",
+        description="Indexes of a partition being written: none, lean or full, then changes such "
+        "as `-telemetry_events.event_name_bloom`",
+    )
+    sealed_indexes: str = Field(
+        "full", description="Indexes of a partition whose time has passed, spelt alike"
+    )
+    seal_grace_seconds: float = Field(
+        120.0,
+        ge=0,
+        description="A partition is sealed this long after its time and its last growth",
+    )
+    seal_timeout_seconds: float = Field(
+        3_600.0, gt=0, description="How long one index build of sealing may take"
+    )
+    summarise_interval_seconds: float = Field(
+        1.0, gt=0, description="How often new rows are entered into BRIN indexes"
     )
 
     # The agent and the server's own metrics

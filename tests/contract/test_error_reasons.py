@@ -6,6 +6,7 @@ import json
 import re
 import textwrap
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 
 import grpc
@@ -22,10 +23,14 @@ SAMPLES: dict[type[errors.TelemetryError], errors.TelemetryError] = {
     errors.InvalidField: errors.InvalidField("page_size", "must not be negative"),
     errors.InvalidFilter: errors.InvalidFilter(14, "expected a value"),
     errors.SequenceGap: errors.SequenceGap(42, 44),
+    errors.ProducerFenced: errors.ProducerFenced("checkout-7f9c", 3),
     errors.BatchRefused: errors.BatchRefused("too_many_records", "split it"),
     errors.Overloaded: errors.Overloaded("full", 1.0),
     errors.Draining: errors.Draining("stopping", 1.0),
     errors.DatabaseUnavailable: errors.DatabaseUnavailable("away", 1.0),
+    errors.CommitTokenNotReached: errors.CommitTokenNotReached("behind", 1.0),
+    errors.CursorInvalid: errors.CursorInvalid("cursor", "it is damaged"),
+    errors.CursorTooOld: errors.CursorTooOld(datetime(2026, 1, 31, tzinfo=UTC)),
 }
 
 

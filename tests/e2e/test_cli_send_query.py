@@ -218,6 +218,19 @@ class TestSendAndRead:
             tuple(str(row[name]) for name in told) for row in first.rows
         }
 
+    async def test_a_commit_token_is_taken_back(self, target: tuple[str, str]) -> None:
+        sent = await run(
+            *("send", "span", "--service-name", "web", "--trace-id", "1" * 32, *target)
+        )
+        token = sent.checked().out.split("commit ")[1].split(".")[0]
+        reads = (("query", "spans"), ("query", "trace", "1" * 32))
+        for command in reads:
+            given = ("--min-commit-token", token, "--json", *target)
+            assert len((await run(*command, *given)).checked().rows) == 1
+        damaged = await run("query", "events", "--min-commit-token", token + "0", *target)
+        assert damaged.code == 1
+        assert "min_commit_token: it is damaged" in damaged.err
+
 
 class TestVerdicts:
     async def test_rejected_is_exit_code_1_with_field_and_reason(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 from grpc import aio
@@ -78,16 +78,24 @@ class NumberedProducer:
         chance: Source of its choices.
         largest_batch: Most events of a batch.
         spoil: Resend what was acknowledged, cut streams, send very old repeats.
+        make: Makes a batch of its producer, number and size: the same one each time.
     """
 
     def __init__(
-        self, name: str, chance: random.Random, largest_batch: int = 20, *, spoil: bool = True
+        self,
+        name: str,
+        chance: random.Random,
+        largest_batch: int = 20,
+        *,
+        spoil: bool = True,
+        make: Callable[[str, int, int], StreamTelemetryRequest] = batch_of,
     ) -> None:
         self.name = name
         self.ledger = Ledger()
         self._chance = chance
         self._largest_batch = largest_batch
         self._spoil = spoil
+        self._make = make
 
     async def run(self, address: str, stop: asyncio.Event) -> None:
         """Send until told to stop; goes on over every stream's end."""
@@ -184,7 +192,7 @@ class NumberedProducer:
             if stop.is_set() or leaving.is_set():
                 break
             size = offered.setdefault(sequence, self._chance.randint(1, self._largest_batch))
-            await call.write(batch_of(self.name, sequence, size))
+            await call.write(self._make(self.name, sequence, size))
             sequence += 1
         if course.cut and not stop.is_set():
             call.cancel()

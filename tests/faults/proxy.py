@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from urllib.parse import parse_qs, urlsplit
@@ -36,6 +36,7 @@ class Proxy:
     cuts: list[Cut] = field(default_factory=list)
     done: list[Cut] = field(default_factory=list)
     refusing: bool = False
+    commit_delay: Callable[[], float] | None = None  # seconds that a writer's COMMIT is held up
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,6 +62,8 @@ class Proxy:
                 cut = Cut.NONE
                 if is_writer and data.endswith(COMMIT) and self.cuts:
                     cut = self.cuts.pop(0)
+                if is_writer and data.endswith(COMMIT) and self.commit_delay is not None:
+                    await asyncio.sleep(self.commit_delay())
                 if cut is not Cut.NONE:
                     back.cancel()
                     await asyncio.gather(back, return_exceptions=True)

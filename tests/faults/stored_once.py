@@ -10,11 +10,16 @@ from tests.faults.numbered_producer import NumberedProducer
 
 LANE_SHIFT = 40
 
+# The rows of numbered batches: whose, of which batch, which record, in which flush.
+EVENT_ROWS = """
+SELECT session_id AS producer, (event_data ->> 'sequence')::int8 AS sequence,
+    (event_data ->> 'record')::int8 AS record, flush_id
+FROM telemetry_events WHERE event_name = 'torture'
+"""
 BATCHES = """
-SELECT session_id AS producer, (event_data ->> 'sequence')::int8 AS sequence, count(*) AS rows,
-    count(DISTINCT event_data ->> 'record') AS records, count(DISTINCT flush_id) AS flushes,
-    min(flush_id) AS flush_id
-FROM telemetry_events WHERE event_name = 'torture' GROUP BY 1, 2
+SELECT producer, sequence, count(*) AS rows, count(DISTINCT record) AS records,
+    count(DISTINCT flush_id) AS flushes, min(flush_id) AS flush_id
+FROM ({rows}) AS rows GROUP BY 1, 2
 """
 FLUSHES = """
 SELECT f.flush_id, f.event_count, f.event_min_time, f.event_max_time, r.rows, r.low, r.high
@@ -37,15 +42,28 @@ class Stored:
     trimmed: int
 
 
-async def assert_stored_once(connection: Any, producers: Iterable[NumberedProducer]) -> Stored:
+async def stored_batches(connection: Any, rows: str) -> dict[tuple[str, int], Any]:
+    """Give what is stored of each batch, by producer and number."""
+    found = await connection.fetch(BATCHES.format(rows=rows))
+    return {(row["producer"], row["sequence"]): row for row in found}
+
+
+async def assert_stored_once(
+    connection: Any, producers: Iterable[NumberedProducer], rows: str = EVENT_ROWS
+) -> Stored:
     """Compare the database with what producers offered and were told.
 
     Every acknowledged batch is stored exactly once, whole, in one flush; nothing else is stored
     but whole batches that were offered; marks and progress say the same; a flush's row counts its
     rows; lanes and numbers rise without a gap in the lanes.
+
+    Args:
+        connection: To the database.
+        producers: Those with their ledgers.
+        rows: Query of the rows of their batches.
     """
     by_name = {producer.name: producer.ledger for producer in producers}
-    stored = {(row["producer"], row["sequence"]): row for row in await connection.fetch(BATCHES)}
+    stored = await stored_batches(connection, rows)
     for (name, sequence), row in stored.items():
         size = by_name[name].offered[sequence]
         assert row["rows"] == row["records"] == size, f"{name} {sequence}: {row}, offered {size}"
@@ -58,8 +76,8 @@ async def assert_stored_once(connection: Any, producers: Iterable[NumberedProduc
     flushes = await _check_flushes(connection)
     lanes = await connection.fetchval("SELECT count(*) FROM lanes")
     assert await connection.fetchval("SELECT coalesce(max(lane), 0) FROM lanes") == lanes
-    rows = sum(row["rows"] for row in stored.values())
-    return Stored(len(stored), rows, flushes, lanes, len(marks), trimmed)
+    count = sum(row["rows"] for row in stored.values())
+    return Stored(len(stored), count, flushes, lanes, len(marks), trimmed)
 
 
 async def _check_marks(connection: Any, stored: dict[Any, Any]) -> set[tuple[str, int]]:

@@ -11,30 +11,26 @@ import os
 import random
 import signal
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
-from grpc import StatusCode, aio
 
-from fernando.telemetry.client.errors import RpcFailed, decode_error
-from fernando.telemetry.v1 import (
-    Event,
-    EventType,
-    IngestServiceStub,
-    IngestTelemetryRequest,
-    TelemetryRecords,
-)
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.embedded.owner_lock import running_server
 from fernando_telemetry.settings import Settings
 from tests.conftest import share
+from tests.faults.going_away import (
+    WAIT_SECONDS,
+    check,
+    flowing,
+    goes_away_and_comes_back,
+    streaming,
+)
 from tests.faults.numbered_producer import NumberedProducer
 from tests.faults.server_process import ServerProcess, serve, until
-from tests.faults.stored_once import assert_stored_once
 from tests.integration.embedded.processes import living_postgres
 
 pytestmark = [
@@ -42,104 +38,11 @@ pytestmark = [
     pytest.mark.timeout(240),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
-WAIT_SECONDS = 2.0
-SLACK_SECONDS = 2.0
-AWAY = "UNAVAILABLE DATABASE_UNAVAILABLE"
-
-
-@contextlib.asynccontextmanager
-async def _streaming(
-    address: str, producers: list[NumberedProducer]
-) -> AsyncIterator[asyncio.Event]:
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as running:
-        for producer in producers:
-            running.create_task(producer.run(address, stop))
-        await _flowing(producers)
-        yield stop
-        stop.set()
-
-
-async def _flowing(producers: list[NumberedProducer]) -> None:
-    """Wait until every producer got ten more acks."""
-    wanted = [producer.ledger.acks + 10 for producer in producers]
-    await until(
-        lambda: all(
-            producer.ledger.acks >= enough
-            for producer, enough in zip(producers, wanted, strict=True)
-        )
-    )
-
-
-async def _unary(address: str) -> tuple[RpcFailed, float]:
-    """Send one event that must fail; gives the failure and the seconds it took."""
-    event = Event(event_type=EventType.EVENT_TYPE_USER_ACTION, event_name="unary")
-    request = IngestTelemetryRequest(records=TelemetryRecords(events=[event]))
-    begun = time.monotonic()
-    async with aio.insecure_channel(address) as channel:
-        with pytest.raises(aio.AioRpcError) as failed:
-            await IngestServiceStub(channel).IngestTelemetry(request, timeout=30)
-    return decode_error(failed.value), time.monotonic() - begun
-
-
-async def _goes_away_and_comes_back(
-    server: ServerProcess,
-    producers: list[NumberedProducer],
-    stop_database: Callable[[], Awaitable[None]],
-    start_database: Callable[[], Awaitable[None]],
-) -> Counter[str]:
-    """Stop the database under streams, look how they and new ones end, start it again."""
-    async with _streaming(server.address, producers):
-        await stop_database()
-        gone = time.monotonic()
-        failure, took = await _unary(server.address)
-        assert (failure.code, failure.reason) == (StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
-        assert failure.retry_after_seconds is not None
-        assert failure.retry_after_seconds <= 2
-        assert took <= WAIT_SECONDS + SLACK_SECONDS
-        # Twice: the streams that were open, and those that said hello to no database.
-        await until(
-            lambda: all(
-                sum(ended > gone for _begun, ended, _end in one.ledger.lives) >= 2
-                for one in producers
-            ),
-            2 * (WAIT_SECONDS + SLACK_SECONDS),
-        )
-        back = time.monotonic()
-        await start_database()
-        await _flowing(producers)
-    ends = Counter[str]()
-    for one in producers:
-        open_then = [life for life in one.ledger.lives if life[0] < gone < life[1]]
-        assert [end for _begun, _ended, end in open_then] == [AWAY]
-        assert WAIT_SECONDS * 0.9 <= open_then[0][1] - gone <= WAIT_SECONDS + SLACK_SECONDS
-        ends.update(end for _begun, ended, end in one.ledger.lives if gone < ended < back)
-        for begun, ended, _end in one.ledger.lives:
-            if gone < begun and ended < back:
-                assert ended - begun <= WAIT_SECONDS + SLACK_SECONDS
-    assert set(ends) == {AWAY}
-    return ends
 
 
 @pytest.fixture
 def producers() -> list[NumberedProducer]:
     return [NumberedProducer(f"held-{n}", random.Random(n), spoil=False) for n in range(6)]
-
-
-async def _check(dsn: str, producers: list[NumberedProducer], server: ServerProcess) -> str:
-    for producer in producers:
-        await producer.finish(server.address)
-    connection = await asyncpg.connect(dsn, server_settings={"TimeZone": "UTC"})
-    try:
-        stored = await assert_stored_once(connection, producers)
-    finally:
-        await connection.close()
-    assert stored.batches == sum(len(one.ledger.offered) for one in producers)
-    assert await server.stop() == 0
-    server.assert_no_traceback()
-    duplicates = sum(sum(one.ledger.duplicates.values()) for one in producers)
-    acks = sum(one.ledger.acks for one in producers)
-    return f"{acks} acks, {duplicates} duplicates; {stored}"
 
 
 async def test_a_killed_postmaster_is_restarted_and_no_stream_ends(
@@ -150,15 +53,15 @@ async def test_a_killed_postmaster_is_restarted_and_no_stream_ends(
     async with serve(data_dir, tmp_path / "log", pg_shared_buffers_mib=16) as server:
         told = running_server(data_dir)
         assert told is not None
-        async with _streaming(server.address, producers):
+        async with streaming(server.address, producers):
             for turn in range(1, kills + 1):
                 os.kill(_postmaster(data_dir), signal.SIGKILL)
                 await until(
                     lambda turn=turn: server.count("embedded_postgres_restarted") >= turn  # type: ignore[misc]
                 )
-                await _flowing(producers)
+                await flowing(producers)
             assert not any(one.ledger.lives for one in producers), "held for 30 s by default"
-        print(f"\n{kills} postmasters killed; {await _check(told.dsn, producers, server)}")
+        print(f"\n{kills} postmasters killed; {await check(told.dsn, producers, server)}")
 
 
 def _postmaster(data_dir: Path) -> int:
@@ -200,8 +103,8 @@ async def test_a_database_that_hangs(
     ) as server:
         told = running_server(data_dir)
         assert told is not None
-        ends = await _goes_away_and_comes_back(server, producers, stop_database, start_database)
-        print(f"\n{ends}; {await _check(told.dsn, producers, server)}")
+        ends = await goes_away_and_comes_back(server, producers, stop_database, start_database)
+        print(f"\n{ends}; {await check(told.dsn, producers, server)}")
 
 
 async def test_a_stop_while_the_database_hangs_keeps_to_its_time(
@@ -212,7 +115,7 @@ async def test_a_stop_while_the_database_hangs_keeps_to_its_time(
     async with serve(tmp_path, tmp_path / "log", dsn=database, drain_seconds=2) as server:
         stop = asyncio.Event()
         running = [asyncio.create_task(one.run(server.address, stop)) for one in producers]
-        await _flowing(producers)
+        await flowing(producers)
         for row in await connection.fetch(
             "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'fernando-telemetry %' "
             "AND datname = current_database()"
@@ -236,7 +139,7 @@ async def test_a_stop_while_the_database_hangs_keeps_to_its_time(
             await asyncio.sleep(0.02)
     await connection.close()
     async with serve(tmp_path, tmp_path / "log2", dsn=database) as server:
-        print(f"\nstopped in {took:.1f} s; {await _check(database, producers, server)}")
+        print(f"\nstopped in {took:.1f} s; {await check(database, producers, server)}")
 
 
 async def test_a_database_that_is_shut_down(
@@ -257,8 +160,8 @@ async def test_a_database_that_is_shut_down(
         async with serve(
             tmp_path / "data", tmp_path / "log", dsn=dsn, database_wait_seconds=WAIT_SECONDS
         ) as server:
-            ends = await _goes_away_and_comes_back(server, producers, stop_database, start_database)
-            print(f"\n{ends}; {await _check(dsn, producers, server)}")
+            ends = await goes_away_and_comes_back(server, producers, stop_database, start_database)
+            print(f"\n{ends}; {await check(dsn, producers, server)}")
     finally:
         await databases[-1].stop()
 
@@ -291,7 +194,7 @@ async def test_a_fault_of_the_database_is_not_blamed_on_records(
 ) -> None:
     name = database.partition("?")[0].rpartition("/")[2]
     async with serve(tmp_path, tmp_path / "log", dsn=database) as server:
-        async with _streaming(server.address, producers):
+        async with streaming(server.address, producers):
             await connection.execute(spoil.format(name=name))
             await connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -306,6 +209,6 @@ async def test_a_fault_of_the_database_is_not_blamed_on_records(
                 "WHERE application_name = 'fernando-telemetry writer' "
                 "AND datname = current_database()"
             )
-            await _flowing(producers)
+            await flowing(producers)
             assert not any(one.ledger.lives for one in producers), "they were held"
-        print(f"\n{await _check(database, producers, server)}")
+        print(f"\n{await check(database, producers, server)}")

@@ -1,8 +1,10 @@
 """The flush under kills, through the real server: exactly once, whole, in its order.
 
 Producers stream, resend what was acknowledged, cut their streams and come back with very old
-numbers, while writer sessions are killed in COPY, in COMMIT and between two statements, and marks
-are trimmed to the last few. Modelled on the rough version that the protocol was decided with.
+numbers, while writer sessions are killed in COPY, in COMMIT and between two statements, marks
+are trimmed to the last few, and rivals take producers over from a second server and try to slip
+other content under known numbers. Modelled on the rough version that the protocol was decided
+with.
 """
 
 from __future__ import annotations
@@ -16,11 +18,19 @@ from typing import Any
 
 import asyncpg
 import pytest
+from grpc import aio
 
+from fernando.telemetry.v1 import (
+    BatchAck,
+    BatchRefusalReason,
+    IngestServiceStub,
+    StreamHello,
+    StreamTelemetryRequest,
+)
 from fernando_telemetry.storage.producers import ProducerKey
 from fernando_telemetry.storage.statements import load
 from tests.conftest import share
-from tests.faults.numbered_producer import NumberedProducer
+from tests.faults.numbered_producer import RECONNECT_QUICKLY, NumberedProducer, batch_of
 from tests.faults.server_process import ServerProcess, serve
 from tests.faults.stored_once import assert_stored_once
 
@@ -84,8 +94,45 @@ async def _trim(dsn: str, producers: list[NumberedProducer], trims: Counter[str]
         connection.terminate()
 
 
+async def _take_over(
+    address: str, producers: list[NumberedProducer], chance: random.Random, rivals: Counter[str]
+) -> None:
+    """Say hello in a producer's name, and send other content under a number it knows is taken."""
+    async with aio.insecure_channel(address, options=RECONNECT_QUICKLY) as channel:
+        while True:
+            await asyncio.sleep(chance.random() * 0.1)
+            producer = chance.choice(producers)
+            taken = producer.ledger.done_through
+            call = IngestServiceStub(channel).StreamTelemetry()
+            try:
+                hello = StreamHello(producer_id=producer.name)
+                await call.write(StreamTelemetryRequest(hello=hello))
+                responses = call.__aiter__()
+                assert (await anext(responses)).HasField("welcome")
+                rivals["hellos"] += 1
+                if taken and chance.random() < 0.7:
+                    other = producer.ledger.offered[taken] + 1
+                    await call.write(batch_of(producer.name, taken, other))
+                    ack = (await anext(responses)).ack
+                    rivals[_refusal_of(ack)] += 1
+            except (aio.AioRpcError, aio.UsageError, asyncio.InvalidStateError):
+                rivals["ended"] += 1  # fenced in its turn, or the database was killed under it
+            finally:
+                call.cancel()
+
+
+def _refusal_of(ack: BatchAck) -> str:
+    """Tell how other content was answered: as a conflict, or where the mark is gone as old."""
+    if ack.HasField("refused"):
+        assert ack.refused.reason == BatchRefusalReason.BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT
+        return "conflicts"
+    assert ack.HasField("duplicate"), ack
+    assert not ack.duplicate.commit_token, ack
+    return "old repeats"
+
+
 async def _torture(
-    server: ServerProcess, dsn: str, chance: random.Random, seconds: float
+    server: ServerProcess, other: ServerProcess, dsn: str, chance: random.Random, seconds: float
 ) -> tuple[list[NumberedProducer], Counter[str]]:
     producers = [
         NumberedProducer(f"producer-{number}", random.Random(chance.random()))
@@ -96,6 +143,7 @@ async def _torture(
     disturbers = [
         asyncio.create_task(_kill_writers(dsn, chance, counts)),
         asyncio.create_task(_trim(dsn, producers, counts)),
+        asyncio.create_task(_take_over(other.address, producers, chance, counts)),
     ]
     try:
         async with asyncio.TaskGroup() as running:
@@ -120,13 +168,17 @@ async def test_acknowledged_batches_are_stored_exactly_once_while_writers_are_ki
 ) -> None:
     seconds = share(request, "faults", 10, 60)
     chance = random.Random(SEED)
-    async with serve(tmp_path / "data", tmp_path / "log", dsn=database, writers=3) as server:
-        producers, counts = await _torture(server, database, chance, seconds)
+    async with (
+        serve(tmp_path / "data", tmp_path / "log", dsn=database, writers=3) as server,
+        serve(tmp_path / "data2", tmp_path / "log2", dsn=database, writers=1) as other,
+    ):
+        producers, counts = await _torture(server, other, database, chance, seconds)
         for producer in producers:
             await producer.finish(server.address)
         stored = await assert_stored_once(connection, producers)
-        assert await server.stop() == 0
-        server.assert_no_traceback()
+        for process in (server, other):
+            assert await process.stop() == 0
+            process.assert_no_traceback()
         retried = server.count("flush_retried")
     ledgers = [producer.ledger for producer in producers]
     duplicates = sum(sum(ledger.duplicates.values()) for ledger in ledgers)
@@ -139,4 +191,5 @@ async def test_acknowledged_batches_are_stored_exactly_once_while_writers_are_ki
     # A run in which nothing happened proves nothing.
     assert min(counts[moment] for moment in ("COPY", "idle in transaction", "trimmed")) > 0
     assert min(duplicates, retried) > 0
+    assert min(counts["hellos"], counts["conflicts"], ends["ABORTED PRODUCER_FENCED"]) > 0
     assert stored.lanes > 3

@@ -36,6 +36,7 @@ class Wanted:
         all_rows: `--all`.
         oldest_first: `--oldest-first`.
         include_superseded: `--include-superseded`; KPIs only.
+        min_commit_token: `--min-commit-token`.
         as_json: `--json`.
         local: `--local`.
         target: `--target`.
@@ -54,6 +55,7 @@ class Wanted:
     filter: str = ""
     oldest_first: bool = False
     include_superseded: bool = False
+    min_commit_token: str = ""
 
     def rows(self, default: int) -> int | None:
         """Give how many rows at most; None: all.
@@ -126,7 +128,7 @@ def show_trace(trace_id: str, wanted: Wanted) -> None:
     """Print the spans of one trace."""
     limit = wanted.rows(TRACE_LIMIT)
     address = find_address(wanted.target, wanted.data_dir)
-    request = v1.GetTraceRequest(trace_id=trace_id)
+    request = v1.GetTraceRequest(trace_id=trace_id, min_commit_token=wanted.min_commit_token)
     if wanted.start is not None or wanted.end is not None or wanted.last is not None:
         start, end = time_range(wanted, "30d", datetime.now(UTC))
         _fill(request.time_range, start, end)
@@ -155,7 +157,9 @@ def _trace_words(summary: v1.TraceSummary) -> str:
 
 def _request(kind: ListKind, wanted: Wanted, start: datetime, end: datetime) -> Any:
     request = getattr(v1, f"{kind.method}Request")()
+    # The list of rejected records has one order, and no commit to wait for.
     if "order_by" in request.DESCRIPTOR.fields_by_name:
+        request.min_commit_token = wanted.min_commit_token
         request.order_by = kind.time_field if wanted.oldest_first else f"{kind.time_field} desc"
     if wanted.include_superseded:
         request.include_superseded = True

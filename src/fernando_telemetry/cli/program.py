@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fernando_telemetry.cli import query, rejected, send
+from fernando_telemetry.cli import bench, query, rejected, send
 from fernando_telemetry.domain.errors import TelemetryError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app = typer.Typer(
 app.add_typer(send.app, name="send")
 app.add_typer(query.app, name="query")
 app.add_typer(rejected.app, name="rejected")
+app.add_typer(bench.app, name="bench")
 
 DataDir = Annotated[
     Path | None, typer.Option("--data-dir", help="Folder of the embedded PostgreSQL.")
@@ -69,6 +70,7 @@ def serve(
     dsn: Dsn = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="gRPC port; 0: any free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that share the port.")] = None,
     insecure_bind: Annotated[
         bool | None,
         typer.Option(
@@ -96,6 +98,7 @@ def serve(
         dsn=dsn,
         host=host,
         port=port,
+        workers=workers,
         insecure_bind=insecure_bind,
         migrate=migrate,
         agent=agent,
@@ -103,6 +106,14 @@ def serve(
         log_format=log_format,
     )
     raise typer.Exit(run_server(settings))
+
+
+@app.command("serve-worker", hidden=True)
+def serve_worker() -> None:
+    """Be one of the processes of `serve --workers`, which starts this."""
+    from fernando_telemetry.cli.working import serve_worker as run_worker
+
+    raise typer.Exit(run_worker())
 
 
 @app.command()

@@ -39,6 +39,12 @@ OldestFirst = Annotated[bool, typer.Option("--oldest-first", help="Give the olde
 Superseded = Annotated[
     bool, typer.Option("--include-superseded", help="Give values that were replaced, too.")
 ]
+CommitToken = Annotated[
+    str,
+    typer.Option(
+        metavar="TOKEN", help="Show this commit, which send printed, or fail: for replicas."
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="One JSON object a row.")]
 Local = Annotated[bool, typer.Option("--local", help="Times of this machine's zone, not UTC.")]
 Target = Annotated[
@@ -63,6 +69,7 @@ OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
     "target": (Target, None),
     "data_dir": (DataDir, None),
 }
+_OUTPUT: Final = {"min_commit_token": (CommitToken, "")} | OUTPUT
 _LIST: Final = (
     RANGE
     | {
@@ -71,14 +78,14 @@ _LIST: Final = (
         "all_rows": (AllRows, False),
         "oldest_first": (OldestFirst, False),
     }
-    | OUTPUT
+    | _OUTPUT
 )
 _BUSINESS: Final = _LIST | {"include_superseded": (Superseded, False)}
 _TRACE: Final = (
     {"trace_id": (TraceId, inspect.Parameter.empty)}
     | RANGE
     | {"limit": (TraceLimit, None), "all_rows": (AllRows, False)}
-    | OUTPUT
+    | _OUTPUT
 )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import signal
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,12 +12,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fernando_telemetry.heap import limit_heap_holes
+from fernando_telemetry.cli.signals import stop_on_signals
+from fernando_telemetry.heap import limit_heap_holes, settle
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
 
 if TYPE_CHECKING:
     from fernando_telemetry.app import Application
+    from fernando_telemetry.supervisor import Supervisor
 
 log = structlog.get_logger(__name__)
 
@@ -38,10 +39,8 @@ def serve(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    from fernando_telemetry.app import Application
-
-    stop = _stop_on_signals()
-    app = Application(settings)
+    stop = stop_on_signals()
+    app = _server(settings)
     async with AsyncExitStack() as running:
         starting = asyncio.create_task(app.start())
         stopped = asyncio.create_task(stop.wait())
@@ -53,7 +52,8 @@ async def _serve(settings: Settings) -> int:
         starting.result()
         running.push_async_callback(app.stop)
         agent = await _start_agent(running, settings, app.address, stop)
-        print(banner(app, agent), flush=True)
+        settle()
+        print(banner(app, agent, settings.workers), flush=True)
         failed = asyncio.create_task(app.wait_failed())
         await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
         failed.cancel()
@@ -63,19 +63,15 @@ async def _serve(settings: Settings) -> int:
     return 1
 
 
-def _stop_on_signals() -> asyncio.Event:
-    """Set the event at the first SIGTERM or SIGINT; the second one ends the process at once."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+def _server(settings: Settings) -> Application | Supervisor:
+    """Give the server of this process, or the parent of several."""
+    if settings.workers > 1:
+        from fernando_telemetry.supervisor import Supervisor
 
-    def first(number: signal.Signals) -> None:
-        stop.set()
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
+        return Supervisor(settings)
+    from fernando_telemetry.app import Application
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, first, number)
-    return stop
+    return Application(settings)
 
 
 async def _start_agent(
@@ -121,7 +117,7 @@ def run_agent_alone(settings: Settings) -> int:
     async def run() -> int:
         from fernando_telemetry.agent import run_agent
 
-        outcome = await run_agent(settings, _stop_on_signals())
+        outcome = await run_agent(settings, stop_on_signals())
         if outcome.reason == "stopped":
             return 0
         print(f"fernando-telemetry: the agent has ended: {outcome.detail}", file=sys.stderr)
@@ -138,7 +134,7 @@ def program_path() -> str:
     return shlex.quote(str(script.resolve()))
 
 
-def banner(app: Application, agent: str) -> str:
+def banner(app: Application | Supervisor, agent: str, workers: int) -> str:
     """Say where everything is, with commands that work as printed from another terminal."""
     program = program_path()
     target = f" --target {app.address}"
@@ -154,6 +150,7 @@ def banner(app: Application, agent: str) -> str:
             f"  gRPC      {app.address}",
             f"  {where}",
             f"  agent     {agent}",
+            *([f"  workers   {workers}"] if workers > 1 else []),
             "",
             "From another terminal:",
             f"  query     {program} query metrics --last 5m{target}",

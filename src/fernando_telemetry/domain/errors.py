@@ -8,24 +8,31 @@
     │   ├── InvalidTimeRange
     │   ├── Undecodable           bytes that are not the message they should be
     │   ├── BatchRefused          a unary request's batch, with the refusal
+    │   ├── CursorInvalid         damaged, or of another installation
     │   └── TooLarge
     ├── NotFound
     ├── NotImplementedYet
     ├── HelloRequired             a batch before the hello, or a second hello
     ├── SequenceGap
+    ├── ProducerFenced            a newer stream of the same producer took over
     ├── RequestIdReused           a request_id that came with other content before
     ├── Passing                   may pass: retry after `retry_after_seconds`
     │   ├── Overloaded
+    │   │   └── DiskBudgetReached
     │   ├── Draining
-    │   └── DatabaseUnavailable
+    │   ├── DatabaseUnavailable
+    │   └── CommitTokenNotReached
     ├── QueryTooExpensive
-    ├── CommitTokenNotReached
+    ├── CursorTooOld
     └── StartupError              one sentence for the operator, exit code 1
+        └── PortTaken
 
 `transport/status.py` has the one table that gives each a gRPC status and an ErrorReason.
 """
 
 from __future__ import annotations
+
+from datetime import datetime
 
 
 class TelemetryError(Exception):
@@ -89,6 +96,19 @@ class BatchRefused(InvalidInput):
         super().__init__(description)
 
 
+class CursorInvalid(InvalidInput):
+    """A cursor is damaged, or was not given by this installation.
+
+    Args:
+        field: Path of the field that has it.
+        description: What is wrong, as a sentence.
+    """
+
+    def __init__(self, field: str, description: str) -> None:
+        self.field = field
+        super().__init__(f"{field}: {description}")
+
+
 class TooLarge(InvalidInput):
     """A request is larger than any setting of the server allows."""
 
@@ -119,12 +139,26 @@ class SequenceGap(TelemetryError):
         super().__init__(f"batch {got} came where {expected} was expected")
 
 
+class ProducerFenced(TelemetryError):
+    """A newer stream said hello with the same producer_id; nothing more is taken from this one.
+
+    Args:
+        producer_id: The producer.
+        epoch: The epoch of the stream that ends.
+    """
+
+    def __init__(self, producer_id: str, epoch: int) -> None:
+        self.producer_id = producer_id
+        self.epoch = epoch
+        super().__init__("Another stream said hello with this producer_id and took over.")
+
+
 class RequestIdReused(TelemetryError):
     """A request_id was used before with other content."""
 
 
 class Passing(TelemetryError):
-    """Trouble that may pass; nothing was stored.
+    """Trouble that may pass; nothing was stored or answered.
 
     Args:
         sentence: What is the matter.
@@ -140,6 +174,10 @@ class Overloaded(Passing):
     """The server's buffers are full."""
 
 
+class DiskBudgetReached(Overloaded):
+    """The database has no room on its disk for new records."""
+
+
 class Draining(Passing):
     """The server is shutting down."""
 
@@ -152,9 +190,36 @@ class QueryTooExpensive(TelemetryError):
     """A query ran past its time or row budget; there is no partial answer."""
 
 
-class CommitTokenNotReached(TelemetryError):
-    """A read asked for a commit that is not visible where it reads."""
+class CommitTokenNotReached(Passing):
+    """A read asked for a commit that does not show where it reads, or not yet."""
+
+
+class CursorTooOld(TelemetryError):
+    """What follows a cursor is no longer kept.
+
+    Args:
+        oldest_available_at: Since when flushes are kept; None where there are none.
+    """
+
+    def __init__(self, oldest_available_at: datetime | None) -> None:
+        self.oldest_available_at = oldest_available_at
+        super().__init__("What follows the cursor is no longer kept: begin anew.")
 
 
 class StartupError(TelemetryError):
     """The server cannot start; the sentence says why and what to do. Exit code 1."""
+
+
+class PortTaken(StartupError):
+    """The address cannot be listened on.
+
+    Args:
+        host: As the settings name it.
+        port: The port.
+    """
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(
+            f"Port {port} on {host} cannot be bound: another server (fernando-telemetry, an "
+            "OpenTelemetry collector) may use it; choose another with --port."
+        )

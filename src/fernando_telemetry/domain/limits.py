@@ -32,6 +32,8 @@ DURATION_MS: Final = 1e12
 FUTURE_SECONDS: Final = 86_400
 PERIOD_END_FUTURE_DAYS: Final = 400
 PARTITION_HORIZON_DAYS: Final = 400
+SERIES_PER_METRIC: Final = 100_000
+OVERFLOW_SERIES_PER_METRIC: Final = 10_000
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAXIMUM: Final = 1_000
@@ -86,6 +88,18 @@ LIMITS: Final = (
         "rejected records kept (off by default)",
         "256 MiB (FERNANDO_REJECTED_BYTES), 7 days (FERNANDO_REJECTED_DAYS)",
         "further ones are not kept; older ones are deleted",
+    ),
+    Limit(
+        "series of a metric and licence seen in the last 7 days",
+        "100,000 (FERNANDO_SERIES_LIMIT)",
+        "sample kept in a series with `__overflow__` for the label with most distinct values: "
+        "label_cardinality",
+    ),
+    Limit(
+        "such overflow series",
+        "10,000 more; then 1,000 more without any label or instance, then one for each type and "
+        "temporality",
+        "sample kept in the next coarser series: label_cardinality, field_path `labels`",
     ),
     Limit("page_size", "1,000", "coerced to it; below 0: INVALID_FIELD"),
     Limit("a page", "2 MiB", "the page ends early with a next_page_token"),

@@ -1,11 +1,16 @@
-"""The identity of a metric series."""
+"""The identity of a metric series, and what the series dictionary says of it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 from uuid import UUID
 
 from fernando_telemetry.domain.identifiers import identity_hash
+
+# Stands for all labels where more than one was replaced; no limit keeps a label from this name,
+# whose verdict then says `labels` too.
+EVERY_LABEL: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +67,24 @@ class SeriesIdentity:
         for key, value in self.labels:
             parts += (key, value)
         return identity_hash(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedSeries:
+    """Where the samples of an identity go.
+
+    Attributes:
+        series_id: Id in `metric_series`.
+        overflowed_label: Key of the label whose value was replaced because the metric has
+            reached its limit; EVERY_LABEL where all were, and more; "" for none.
+    """
+
+    series_id: int
+    overflowed_label: str = ""
+
+    @property
+    def field_path(self) -> str:
+        """The replaced field in the contract's words, for a verdict."""
+        if self.overflowed_label == EVERY_LABEL:
+            return "labels"
+        return f"labels.{self.overflowed_label}"

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal, get_args
 
 from fernando_telemetry.domain.limits import VERDICTS_PER_ACK
 
 RecordKind = Literal["event", "system_metric", "business_metric", "span", "metric_columns"]
+KINDS: Final = get_args(RecordKind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,21 @@ class Tally:
             self.verdicts.append(verdict)
         else:
             self.truncated = True
+
+    def add_kept(self, count: int) -> None:
+        """Count adjusted records whose verdicts are past the hundredth."""
+        self.adjusted += count
+        self.truncated = self.truncated or count > 0
+
+    def sort(self) -> None:
+        """Put the verdicts in the order of an ack: by kind and index."""
+        self.verdicts.sort(key=lambda verdict: (KINDS.index(verdict.kind), verdict.index))
+
+    def take_back(self, reason: str, count: int) -> None:
+        """Forget all verdicts of a reason for adjusted records, of which there are `count`."""
+        self.adjusted -= count
+        self.verdicts = [verdict for verdict in self.verdicts if verdict.reason != reason]
+        self.truncated = self.adjusted + self.rejected > len(self.verdicts)
 
 
 class Rejection(Exception):

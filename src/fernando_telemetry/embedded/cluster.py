@@ -19,7 +19,7 @@ import structlog
 
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded.binaries import Binaries, find_binaries
-from fernando_telemetry.embedded.data_directory import DataDirectory
+from fernando_telemetry.embedded.data_directory import DataDirectory, NoRoom
 from fernando_telemetry.embedded.initdb import make_cluster
 from fernando_telemetry.embedded.leftovers import clear_leftovers
 from fernando_telemetry.embedded.owner_lock import (
@@ -92,6 +92,12 @@ class EmbeddedPostgres:
         """The data directory in use (`effective_data_dir`)."""
         assert self._directory is not None, "not started"
         return self._directory.root
+
+    @property
+    def pgdata(self) -> Path:
+        """PostgreSQL's own data directory."""
+        assert self._directory is not None, "not started"
+        return self._directory.pgdata
 
     @property
     def postmaster_pid(self) -> int:
@@ -282,15 +288,17 @@ class EmbeddedPostgres:
             deaths += 1
             reason = self._postmaster.last_words()
             _log.error("embedded_postgres_died", exit_code=code, last_words=reason, deaths=deaths)
+            pause_seconds = FIRST_PAUSE_SECONDS * 2 ** (deaths - 1)
             while deaths <= RESTARTS_IN_A_ROW:
                 await self._end_postmaster()
-                pause_seconds = FIRST_PAUSE_SECONDS * 2 ** (deaths - 1)
                 await asyncio.sleep(min(pause_seconds, LONGEST_PAUSE_SECONDS))
+                pause_seconds = min(pause_seconds * 2, LONGEST_PAUSE_SECONDS)
                 try:
                     await self._run()
                     break
                 except (StartupError, OSError) as error:
-                    deaths += 1
+                    # Room is waited for, however long it takes.
+                    deaths += not isinstance(error, NoRoom)
                     reason = str(error)
                     _log.error("embedded_postgres_restart_failed", error=reason, deaths=deaths)
             else:

@@ -28,6 +28,10 @@ LEAST_FREE_BYTES = 1024 * 1024
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
+class NoRoom(StartupError):
+    """The disk is full: nothing but room helps, and it may come at any time."""
+
+
 class DataDirectory:
     """Paths and checks of one data directory; nothing is touched before a method is called."""
 
@@ -135,9 +139,9 @@ class DataDirectory:
         found = os.statvfs(self.root)
         return found.f_bavail * found.f_frsize < LEAST_FREE_BYTES
 
-    def full(self) -> StartupError:
+    def full(self) -> NoRoom:
         """Give the error for a full disk."""
-        return StartupError(
+        return NoRoom(
             f"The disk of {self.root} is full; make room, or let FERNANDO_DATA_DIR name a folder "
             "on another disk."
         )

@@ -198,7 +198,7 @@ def _options(settings: Settings, directory: DataDirectory, run_directory: Path) 
         "unix_socket_directories": str(run_directory),
         "unix_socket_permissions": "0700",
         "port": str(PORT),
-        "max_connections": "100",
+        "max_connections": str(_max_connections(settings)),
         "shared_buffers": f"{settings.pg_shared_buffers_mib}MB",
         "max_wal_size": "2GB",
         "wal_level": "replica",
@@ -216,6 +216,13 @@ def _options(settings: Settings, directory: DataDirectory, run_directory: Path) 
         "log_truncate_on_rotation": "on",
         "log_line_prefix": "%m [%p] %a ",
     }
+
+
+def _max_connections(settings: Settings) -> int:
+    """Give room for all workers at once, and for the people who look at the data."""
+    # Writers, readers and the control sessions of one process, with room for those replaced.
+    one_process = settings.writers + settings.reader_connections + 8
+    return max(100, 40 + settings.workers * one_process)
 
 
 def capture_file() -> IO[bytes]:

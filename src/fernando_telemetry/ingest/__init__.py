@@ -7,6 +7,7 @@
       v
     group_commit.py       the queue, and writers that take what waits as one group
       |  decode.py        bytes -> messages -> checks/ -> rows and verdicts, in slices
+      |  content_*.py     the content's signature, by which a repeat is known
       |  storage/series   identities -> series ids
       v
     storage/flush         marks -> COPY -> flushes -> COMMIT

@@ -15,10 +15,14 @@ class IngestCounters:
         accepted: Records stored.
         rejected: Records rejected by a verdict.
         repeated: Batches and requests acknowledged as duplicates.
+        repeated_records: Records in them.
         refused: Batches refused as a whole.
         open_streams: Streams open now.
         database_refusals: Records PostgreSQL refused although the checks had passed them.
         rejected_not_kept: Rejected records that were not kept because the bound was reached.
+        overflowed: Samples kept in a coarser series, as their metric had reached its limit.
+        refused_for_room: Calls, streams and batches refused by the disk budget.
+        disk_free_bytes: Free space at the latest look; None: not known.
         last_problem: Latest trouble of the write path, a sentence with its time; "" for none.
         commit_seconds: From arrival to commit, of the latest 2,000 batches.
     """
@@ -26,10 +30,14 @@ class IngestCounters:
     accepted: int = 0
     rejected: int = 0
     repeated: int = 0
+    repeated_records: int = 0
     refused: int = 0
     database_refusals: int = 0
     rejected_not_kept: int = 0
+    overflowed: int = 0
     open_streams: int = 0
+    refused_for_room: int = 0
+    disk_free_bytes: int | None = None
     last_problem: str = ""
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
 
@@ -42,6 +50,7 @@ class IngestCounters:
                 self.rejected += outcome.tally.rejected
             case "duplicate":
                 self.repeated += 1
+                self.repeated_records += outcome.tally.accepted + outcome.tally.rejected
             case _:
                 self.refused += 1
 

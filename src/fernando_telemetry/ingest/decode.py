@@ -1,4 +1,4 @@
-"""Decodes and checks one batch: bytes in, rows and verdicts out.
+"""Decodes the bytes of one batch into its lists, and has every record checked.
 
 The whole batch is parsed at once. Only when that fails are its records parsed one by one, so
 that a text that is not UTF-8 costs its own record and nobody else's. Work is done in slices that
@@ -8,8 +8,8 @@ yield to the event loop: a batch of 8 MB would otherwise stall every other call.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -23,46 +23,23 @@ from fernando.telemetry.v1 import (
     TelemetryRecords,
 )
 from fernando_telemetry.domain import limits
-from fernando_telemetry.domain.verdicts import RecordKind, Rejection, Tally, Verdict
+from fernando_telemetry.domain.digests import content_digest
+from fernando_telemetry.domain.verdicts import Rejection, Tally
 from fernando_telemetry.ingest import wire
-from fernando_telemetry.ingest.checks.business_metric import business_metric_row
 from fernando_telemetry.ingest.checks.context import CheckContext
-from fernando_telemetry.ingest.checks.event import event_row
-from fernando_telemetry.ingest.checks.span import span_row
-from fernando_telemetry.ingest.checks.system_metric import (
-    column_series,
-    sample_row,
-    system_metric_row,
+from fernando_telemetry.ingest.checks.system_metric import column_series
+from fernando_telemetry.ingest.content_digest import VERSION, ContentHash
+from fernando_telemetry.ingest.content_messages import add_messages
+from fernando_telemetry.ingest.record_check import (
+    SLICE_RECORDS,
+    CheckedBatch,
+    RecordChecker,
+    Refusal,
 )
-from fernando_telemetry.storage.rows import BUSINESS_METRICS, EVENTS, SAMPLES, SPANS, CheckedRows
-
-SLICE_RECORDS = 200
-
-
-class Refusal(Exception):
-    """The batch is refused as a whole; nothing of it is stored.
-
-    Args:
-        reason: Word of BatchRefusalReason.
-        detail: A sentence for the sender.
-    """
-
-    def __init__(self, reason: str, detail: str) -> None:
-        self.reason = reason
-        self.detail = detail
-        super().__init__(f"{reason}: {detail}")
 
 
 @dataclass(slots=True)
-class CheckedBatch:
-    """What became of a batch's bytes: rows to store, counts and verdicts."""
-
-    rows: CheckedRows = field(default_factory=CheckedRows)
-    tally: Tally = field(default_factory=Tally)
-
-
-@dataclass(slots=True)
-class _Lists:
+class Lists:
     """The batch's lists; an element that did not parse is its Rejection."""
 
     events: Iterable[Event | Rejection] = ()
@@ -70,79 +47,68 @@ class _Lists:
     business_metrics: Iterable[BusinessMetric | Rejection] = ()
     spans: Iterable[Span | Rejection] = ()
     series: Iterable[MetricSeries | Rejection] = ()
-    samples: Iterable[tuple[int, int, float]] = ()
+    columns: Any = None
+
+    def samples(self) -> Iterator[tuple[int, int, float]]:
+        """Give (place in `series`, Unix microseconds, value) of the columns' samples."""
+        columns = self.columns
+        return zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True)
+
+    async def digest(self, data: bytes) -> bytes:
+        """Give the digest of the content, of which `data` are the bytes."""
+        content = ContentHash()
+        counts = await add_messages(
+            content,
+            self.events,
+            self.system_metrics,
+            self.business_metrics,
+            self.spans,
+            self.columns,
+            self.series,
+        )
+        return content_digest(data, VERSION, counts, content.signature())
 
 
-async def check_batch(data: bytes, context: CheckContext, tally: Tally) -> CheckedBatch:
-    """Decode the bytes of a TelemetryRecords message and check every record.
-
-    Args:
-        data: The bytes.
-        context: What checks need to know.
-        tally: An empty one, to be filled.
-
-    Raises:
-        Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
-    """
-    lists = _split(data)
+async def check_lists(
+    lists: Lists, context: CheckContext, batch_bytes: int, tally: Tally
+) -> CheckedBatch:
+    """Check every record of a batch, one by one; `tally` is filled and becomes the batch's."""
     batch = CheckedBatch(tally=tally)
-    # A record can only be too large where the batch is.
-    large = len(data) > limits.RECORD_BYTES
-
-    def size(message: Any) -> None:
-        if large and message.ByteSize() > limits.RECORD_BYTES:
-            raise Rejection("record_too_large", "", f"at most {limits.RECORD_BYTES} bytes")
-
-    def event(message: Event, index: int) -> None:
-        size(message)
-        row, bad_address = event_row(message, context)
-        batch.rows.add(EVENTS, row, "event", index)
-        if bad_address:
-            detail = "not an IP address without zone; stored as NULL"
-            batch.tally.add(Verdict("event", index, "invalid_ip", "source_ip", detail, kept=True))
-
-    def system_metric(message: SystemMetric, index: int) -> None:
-        size(message)
-        table, row = system_metric_row(message, context)
-        batch.rows.add(table, row, "system_metric", index)
-
-    def business_metric(message: BusinessMetric, index: int) -> None:
-        size(message)
-        row = business_metric_row(message, context)
-        batch.rows.add(BUSINESS_METRICS, row, "business_metric", index)
-
-    def span(message: Span, index: int) -> None:
-        size(message)
-        batch.rows.add(SPANS, span_row(message, context), "span", index)
-
+    checker = RecordChecker(batch, context, batch_bytes)
+    await checker.each("event", lists.events, checker.event)
+    await checker.each("system_metric", lists.system_metrics, checker.system_metric)
+    await checker.each("business_metric", lists.business_metrics, checker.business_metric)
+    await checker.each("span", lists.spans, checker.span)
     series = column_series(lists.series, context)
-
-    def sample(given: tuple[int, int, float], index: int) -> None:
-        batch.rows.add(SAMPLES, sample_row(given, series, context), "metric_columns", index)
-
-    await _each("event", lists.events, event, batch.tally)
-    await _each("system_metric", lists.system_metrics, system_metric, batch.tally)
-    await _each("business_metric", lists.business_metrics, business_metric, batch.tally)
-    await _each("span", lists.spans, span, batch.tally)
-    await _each("metric_columns", lists.samples, sample, batch.tally)
+    await checker.each("metric_columns", lists.samples(), checker.sample_of(series))
     return batch
 
 
-async def _each(
-    kind: RecordKind, records: Iterable[Any], check: Callable[[Any, int], None], tally: Tally
-) -> None:
-    """Check the records of one kind, in slices."""
-    for index, record in enumerate(records):
-        if index % SLICE_RECORDS == SLICE_RECORDS - 1:
-            await asyncio.sleep(0)
-        try:
-            if isinstance(record, Rejection):
-                raise record
-            check(record, index)
-        except Rejection as bad:
-            tally.add(Verdict(kind, index, bad.reason, bad.field_path, bad.detail))
-        else:
-            tally.accepted += 1
+def parsed(data: bytes) -> TelemetryRecords | None:
+    """Parse a batch as a whole and check its counts; None where it does not parse.
+
+    Raises:
+        Refusal: too_many_records, record_count_mismatch, column_length_mismatch.
+    """
+    try:
+        records = TelemetryRecords.FromString(data)
+    except DecodeError:
+        return None
+    _check_whole(records, records.metric_columns)
+    return records
+
+
+def lists_of(records: TelemetryRecords) -> Lists:
+    """Give the lists of a parsed batch."""
+    columns = records.metric_columns
+    return Lists(
+        records.events,
+        records.system_metrics,
+        records.business_metrics,
+        records.spans,
+        columns.series,
+        columns,
+    )
 
 
 def _check_whole(records: Any, columns: Any) -> None:
@@ -170,42 +136,39 @@ def _check_lengths(columns: Any) -> int:
     return lengths.pop()
 
 
-def _split(data: bytes) -> _Lists:
-    try:
-        records = TelemetryRecords.FromString(data)
-    except DecodeError:
-        return _split_one_by_one(data)
-    columns = records.metric_columns
-    _check_whole(records, columns)
-    return _Lists(
-        records.events,
-        records.system_metrics,
-        records.business_metrics,
-        records.spans,
-        columns.series,
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
-    )
+async def lists_of_unparsed(data: bytes) -> Lists:
+    """Parse the records of a batch one by one; one whose text is not UTF-8 is its Rejection.
 
-
-def _split_one_by_one(data: bytes) -> _Lists:
+    Raises:
+        Refusal: undecodable, too_many_records, record_count_mismatch, column_length_mismatch.
+    """
     try:
         raw = wire.RawRecords.FromString(data)
         columns = wire.RawColumns.FromString(wire.joined(raw.metric_columns))
     except DecodeError:
         raise Refusal("undecodable", "not a TelemetryRecords message") from None
     _check_whole(raw, columns)
-    return _Lists(
-        list(_parsed(Event, raw.events)),
-        list(_parsed(SystemMetric, raw.system_metrics)),
-        list(_parsed(BusinessMetric, raw.business_metrics)),
-        list(_parsed(Span, raw.spans)),
-        list(_parsed(MetricSeries, columns.series, "metric_columns.series[{}].")),
-        zip(columns.series_index, columns.time_unix_micros, columns.value, strict=True),
+    return Lists(
+        [one async for one in _each_parsed(Event, raw.events)],
+        [one async for one in _each_parsed(SystemMetric, raw.system_metrics)],
+        [one async for one in _each_parsed(BusinessMetric, raw.business_metrics)],
+        [one async for one in _each_parsed(Span, raw.spans)],
+        [
+            one
+            async for one in _each_parsed(
+                MetricSeries, columns.series, "metric_columns.series[{}]."
+            )
+        ],
+        columns,
     )
 
 
-def _parsed(kind: type[Any], records: Iterable[bytes], prefix: str = "") -> Iterator[Any]:
+async def _each_parsed(
+    kind: type[Any], records: Iterable[bytes], prefix: str = ""
+) -> AsyncIterator[Any]:
     for place, data in enumerate(records):
+        if place % SLICE_RECORDS == SLICE_RECORDS - 1:
+            await asyncio.sleep(0)
         try:
             yield kind.FromString(data)
         except DecodeError:

@@ -13,19 +13,37 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Literal, assert_never
 
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.domain.errors import (
+    DatabaseUnavailable,
+    Overloaded,
+    Passing,
+    ProducerFenced,
+    RequestIdReused,
+)
 from fernando_telemetry.domain.verdicts import Tally
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.decode import Refusal, check_batch
+from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
+from fernando_telemetry.ingest.record_check import Refusal
 from fernando_telemetry.ingest.rejected import RejectedKeeper
-from fernando_telemetry.storage.marks import FlushBatch, Key, Repeat, RequestKey, Result
+from fernando_telemetry.storage.marks import (
+    BatchKey,
+    Conflict,
+    Fenced,
+    FlushBatch,
+    Key,
+    Repeat,
+    RequestKey,
+    Result,
+    Stored,
+)
+from fernando_telemetry.storage.rejected_records import ReplayKey
 from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -63,6 +81,7 @@ class PendingBatch:
         admitted_bytes: What the budget gets back.
         patience_seconds: How long it is held while nothing can be committed.
         arrived_at: When it came, before it waited for room (time.monotonic()).
+        digest: Digest of bytes that were not kept.
         received_at: Receive time of a record that is replayed; None: now.
     """
 
@@ -74,6 +93,7 @@ class PendingBatch:
     admitted_bytes: int
     patience_seconds: float
     arrived_at: float
+    digest: bytes | None = None
     received_at: datetime | None = None
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -87,6 +107,8 @@ class GroupCommit:
         writers: Each runs one flush at a time.
         budget: Bytes of admitted batches, given back when a batch is answered and dropped.
         retention: Which times are accepted.
+        counters: Count what happens.
+        checker: Turns bytes into rows and verdicts.
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
         wait_seconds: How long a stream's batch waits for room while nothing can be committed.
@@ -100,6 +122,7 @@ class GroupCommit:
         budget: ByteBudget,
         retention: Retention,
         counters: IngestCounters,
+        checker: GroupChecker,
         *,
         group_bytes: int,
         group_batches: int,
@@ -111,6 +134,7 @@ class GroupCommit:
         self._budget = budget
         self._retention = retention
         self._counters = counters
+        self._checker = checker
         self._group_bytes = group_bytes
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
@@ -122,6 +146,7 @@ class GroupCommit:
         self._idle = asyncio.Event()
         self._idle.set()
         self._last_commit = time.monotonic()
+        self._trouble: Callable[[], Passing] | None = None
 
     @property
     def wait_seconds(self) -> float:
@@ -135,9 +160,38 @@ class GroupCommit:
 
     def submit(self, batch: PendingBatch) -> None:
         """Queue an admitted batch; its `answer` is set when it is final."""
+        if self._trouble is not None:
+            self._budget.release(batch.admitted_bytes)
+            _fail(batch, self._trouble())
+            return
         self._queue.append(batch)
         self._idle.clear()
         self._something.set()
+
+    def refuse(self, trouble: Callable[[], Passing] | None) -> None:
+        """Refuse what comes, and what no writer has taken yet, until called with None.
+
+        Args:
+            trouble: Makes the error of each batch that is refused.
+        """
+        self._trouble = trouble
+        if trouble is None:
+            return
+        waiting, self._queue = self._queue, deque()
+        for batch in waiting:
+            self._budget.release(batch.admitted_bytes)
+            if not batch.answer.done():
+                _fail(batch, trouble())
+        self._note_idle()
+
+    def require_open(self) -> None:
+        """Refuse a call before it costs anything.
+
+        Raises:
+            Passing: As told to `refuse`.
+        """
+        if self._trouble is not None:
+            raise self._trouble()
 
     async def drained(self) -> None:
         """Wait until every submitted batch has its answer."""
@@ -191,31 +245,41 @@ class GroupCommit:
             self._give_up_overdue()
 
     def _give_up_overdue(self) -> None:
-        """Answer batches that were held for too long while nothing could be committed.
+        """Answer batches that were held for too long.
 
         The bytes of those that a writer has taken are given back when it drops them, so the
         budget stays true.
         """
-        overdue = [
-            batch
-            for batch in self._held()
-            if self._is_overdue(batch.arrived_at, batch.patience_seconds)
+        waiting = [(batch, self._trouble_of_waiting(batch)) for batch in self._queue]
+        taken = [
+            (batch, self._trouble_of(batch)) for group in self._running for batch in group.batches
         ]
+        overdue = [(batch, trouble) for batch, trouble in waiting + taken if trouble is not None]
         if not overdue:
             return
-        for batch in overdue:
+        for batch, trouble in overdue:
             if not batch.answer.done():
-                batch.answer.set_exception(_away(batch.patience_seconds))
-                # A client that is gone reads no answer, which is no fault of the loop.
-                batch.answer.exception()
+                _fail(batch, trouble)
         dropped = [batch for batch in self._queue if batch.answer.done()]
         self._queue = deque(batch for batch in self._queue if not batch.answer.done())
         for batch in dropped:
             self._budget.release(batch.admitted_bytes)
         self._note_idle()
 
-    def _held(self) -> list[PendingBatch]:
-        return [*self._queue, *(batch for group in self._running for batch in group.batches)]
+    def _trouble_of(self, batch: PendingBatch) -> Passing | None:
+        if self._is_overdue(batch.arrived_at, batch.patience_seconds):
+            return _away(batch.patience_seconds)
+        return None
+
+    def _trouble_of_waiting(self, batch: PendingBatch) -> Passing | None:
+        trouble = self._trouble_of(batch)
+        is_call = not isinstance(batch.key, BatchKey | ReplayKey)
+        waited = time.monotonic() - batch.arrived_at
+        # Streams and replays wait while others are committed, a call does not: its client may be
+        # gone.
+        if trouble is None and is_call and waited >= batch.patience_seconds:
+            return Overloaded("More waits than the database takes at present.", 1.0)
+        return trouble
 
     def _note_idle(self) -> None:
         if not self._queue and not self._running:
@@ -260,7 +324,7 @@ class GroupCommit:
             group = [batch for batch in group if not batch.answer.done()]
             if not group:
                 return
-            checked = [await self._check(batch) for batch in group]
+            checked = await self._check(group)
             # A writer that cannot reach the database goes on trying while anybody waits.
             results = await writer.flush(
                 [one.flush_batch for one in checked],
@@ -285,31 +349,59 @@ class GroupCommit:
             if result is None:
                 continue
             outcome = one.outcome(result)
+            if isinstance(outcome, Exception):
+                if not batch.answer.done():
+                    batch.answer.set_exception(outcome)
+                    batch.answer.exception()
+                continue
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
+            if outcome.status == "committed":
+                self._counters.overflowed += one.flush_batch.overflowed
             if not batch.answer.done():
                 batch.answer.set_result(outcome)
 
-    async def _check(self, batch: PendingBatch) -> CheckedPending:
-        flush_batch = FlushBatch(batch.key, batch.shard)
-        if batch.refused is not None:
-            return CheckedPending(flush_batch, Tally(), batch.refused)
-        context = context_for(self._clock(), batch.defaults, self._retention)
+    async def _check(self, group: list[PendingBatch]) -> list[CheckedPending]:
+        """Check the batches of a group; their bytes are dropped, unless rejected ones are kept."""
+        now = self._clock()
+        given: list[GivenBatch] = []
+        for batch in group:
+            if batch.refused is None:
+                given.append(self._given(batch, now))
+            batch.records = b""
+        results = iter(zip(given, await self._checker.check(given), strict=True))
+        del given
+        checked: list[CheckedPending] = []
+        for batch in group:
+            flush_batch = FlushBatch(batch.key, batch.shard, digest=batch.digest)
+            if batch.refused is not None:
+                checked.append(CheckedPending(flush_batch, Tally(), batch.refused))
+                continue
+            one, result = next(results)
+            flush_batch.digest = result.digest
+            checked.append(CheckedPending(flush_batch, result.tally, result.refused))
+            if result.refused is None:
+                flush_batch.rows, flush_batch.slices = result.rows, result.slices
+                await self._rejected.attach(flush_batch, one.data, one.context)
+        return checked
+
+    def _given(self, batch: PendingBatch, now: datetime) -> GivenBatch:
+        context = context_for(now, batch.defaults, self._retention)
         if batch.received_at is not None:
             context = replace(context, received_at=batch.received_at)
-        records, batch.records = batch.records, b""
-        try:
-            checked = await check_batch(records, context, self._rejected.tally())
-        except Refusal as refused:
-            return CheckedPending(flush_batch, Tally(), refused)
-        flush_batch.rows = checked.rows
-        made = CheckedPending(flush_batch, checked.tally, None)
-        await self._rejected.attach(flush_batch, records, context)
-        return made
+        # The mark of a replay is the kept record itself, which has no digest.
+        with_digest = isinstance(batch.key, BatchKey | RequestKey)
+        return GivenBatch(batch.records, context, with_digest, self._rejected.tally())
 
     async def judge(self, batch: PendingBatch) -> Tally | None:
         """Check a batch and store nothing; None where it is refused as a whole."""
-        checked = await self._check(batch)
+        (checked,) = await self._check([batch])
         return None if checked.flush_batch.refusal else checked.flush_batch.tally
+
+
+def _fail(batch: PendingBatch, trouble: Passing) -> None:
+    batch.answer.set_exception(trouble)
+    # A client that is gone reads no answer, which is no fault of the loop.
+    batch.answer.exception()
 
 
 def _away(seconds: float) -> DatabaseUnavailable:
@@ -335,19 +427,33 @@ class CheckedPending:
         flush_batch.tally = tally
         if refused is not None:
             flush_batch.refusal = BATCH_REFUSALS.index(refused.reason) + 1
-            if isinstance(flush_batch.key, RequestKey):
+            if isinstance(flush_batch.key, RequestKey | ReplayKey):
                 # A number is used up by a refusal, a request_id is not: mended records under it
-                # would be answered as a repeat and lost.
+                # would be answered as a repeat and lost. A kept record stays.
                 flush_batch.key = None
 
-    def outcome(self, result: Result) -> Outcome:
-        """Join the flush's answer with the checks'."""
-        if isinstance(result, Repeat):
-            if result.refusal is not None:
-                word = BATCH_REFUSALS[result.refusal - 1]
+    def outcome(self, result: Result) -> Outcome | ProducerFenced | RequestIdReused:
+        """Join the flush's answer with the checks'; an error is what the call ends with."""
+        match result:
+            case Fenced():
+                key = self.flush_batch.key
+                assert isinstance(key, BatchKey)
+                return ProducerFenced(key.producer.producer_id, key.epoch)
+            case Conflict():
+                if isinstance(self.flush_batch.key, RequestKey):
+                    return RequestIdReused("The request_id came with other content before.")
+                detail = "the number is known with other content"
+                return Outcome("refused", Tally(), result.flush_id, "sequence_conflict", detail)
+            case Repeat(refusal=int() as refusal):
+                word = BATCH_REFUSALS[refusal - 1]
                 return Outcome("refused", Tally(), result.flush_id, word, "refused the first time")
-            first = Tally(result.accepted, result.rejected, result.adjusted)
-            return Outcome("duplicate", first, result.flush_id)
+            case Repeat():
+                first = Tally(result.accepted, result.rejected, result.adjusted)
+                return Outcome("duplicate", first, result.flush_id)
+            case Stored():
+                pass
+            case _:
+                assert_never(result)
         if self._refused is not None:
             return Outcome(
                 "refused", Tally(), result.flush_id, self._refused.reason, self._refused.detail

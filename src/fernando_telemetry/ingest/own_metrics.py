@@ -1,6 +1,7 @@
 """The server's own health, written as system metrics through its own write path.
 
-service_name is `fernando_telemetry`, instance_id the server's address. Counters start at 0 with
+service_name is `fernando_telemetry`, instance_id the server's address (of
+worker k: `address#k`). Counters start at 0 with
 the process: a fall is a reset, as for every cumulative counter.
 """
 
@@ -29,6 +30,7 @@ class OwnMetrics:
     Args:
         ingest: The write path: what is measured and where it goes.
         database_bytes: Measures the database.
+        unsealed_partitions: Counts partitions that wait for their final indexes.
         host_name: Goes into every metric.
         interval_seconds: Time between two records.
     """
@@ -37,11 +39,13 @@ class OwnMetrics:
         self,
         ingest: IngestService,
         database_bytes: Callable[[], Awaitable[int]],
+        unsealed_partitions: Callable[[], Awaitable[int]],
         host_name: str,
         interval_seconds: float,
     ) -> None:
         self._ingest = ingest
         self._database_bytes = database_bytes
+        self._unsealed_partitions = unsealed_partitions
         self._host_name = host_name
         self._interval_seconds = interval_seconds
 
@@ -62,25 +66,33 @@ class OwnMetrics:
         """Measure everything once.
 
         Raises:
-            DatabaseUnavailable: The database's size could not be read.
+            DatabaseUnavailable: The database could not be asked.
         """
         counters = self._ingest.counters
         records = TelemetryRecords()
         for name, total in (
             ("records_accepted", counters.accepted),
             ("records_rejected", counters.rejected),
+            ("records_repeated", counters.repeated_records),
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
             ("rejected_records_not_kept", counters.rejected_not_kept),
+            ("samples_overflowed", counters.overflowed),
+            ("refused_for_room", counters.refused_for_room),
         ):
             _add(records, name, MetricType.METRIC_TYPE_COUNTER, total, "count")
         _add(
             records, "queue_bytes", MetricType.METRIC_TYPE_GAUGE, self._ingest.queued_bytes, "bytes"
         )
         _add(records, "open_streams", MetricType.METRIC_TYPE_GAUGE, counters.open_streams, "count")
+        if counters.disk_free_bytes is not None:
+            free = counters.disk_free_bytes
+            _add(records, "disk_free_bytes", MetricType.METRIC_TYPE_GAUGE, free, "bytes")
         size = await self._database_bytes()
         _add(records, "database_bytes", MetricType.METRIC_TYPE_GAUGE, size, "bytes")
+        unsealed = await self._unsealed_partitions()
+        _add(records, "unsealed_partitions", MetricType.METRIC_TYPE_GAUGE, unsealed, "count")
         latencies = sorted(counters.commit_seconds)
         counters.commit_seconds.clear()
         if latencies:

@@ -37,7 +37,7 @@ from fernando_telemetry.storage.rejected_records import (
 log = structlog.get_logger(__name__)
 
 SLICE_RECORDS: Final = 200
-UPKEEP_INTERVAL_SECONDS: Final = 60.0
+MEASURE_INTERVAL_SECONDS: Final = 60.0
 # Samples repeat the bytes of their series, so that one batch could become many gigabytes.
 BATCH_ROOM_BYTES: Final = limits.BATCH_RECORDS * ROW_BYTES + 4 * limits.BATCH_BYTES
 
@@ -58,7 +58,7 @@ class RejectedKeeper:
         is_on: Whether any are kept.
         most_bytes: Bound of what all servers of a database keep; each looks once a minute how
             much there is, so several may pass it by what they take in a minute.
-        clock: Says how old records are.
+        clock: Says when the bound was reached.
     """
 
     def __init__(
@@ -140,16 +140,13 @@ class RejectedKeeper:
             self._said = self._said and self._kept_bytes > self._most_bytes * 0.9
 
     async def run(self) -> None:
-        """Clean and measure until cancelled; kept records age also where keeping is off."""
+        """Measure until cancelled, each minute: other servers add, and the leader cleans."""
         while True:
+            await asyncio.sleep(MEASURE_INTERVAL_SECONDS)
             try:
-                cleaned = await self._records.clean(self._clock())
-                if cleaned:
-                    log.info("rejected_records_cleaned", records=cleaned)
                 await self.measure()
             except DatabaseUnavailable as error:
-                log.warning("rejected_records_not_cleaned", cause=str(error))
-            await asyncio.sleep(UPKEEP_INTERVAL_SECONDS)
+                log.warning("rejected_records_not_measured", cause=str(error))
 
 
 def origin_of(batch: FlushBatch, context: CheckContext) -> Origin:

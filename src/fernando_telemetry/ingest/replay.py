@@ -93,6 +93,7 @@ class Replays:
             InvalidFilter: Nothing was read.
             DatabaseUnavailable: The database does not answer.
             Draining: The server is shutting down.
+            DiskBudgetReached: There is no room on the disk.
         """
         comparisons = parse(filter_text, REJECTED_COLUMNS)
         total, more, begun = Replayed(), True, time.monotonic()
@@ -101,6 +102,8 @@ class Replays:
             try:
                 while more:
                     self._refuse_when_draining()
+                    if not dry_run:
+                        self._group_commit.require_open()
                     selection = Selection(time_range, comparisons, False, place, STEP_RECORDS)
                     found, place, more = await self._step(selection, dry_run=dry_run)
                     total += found
@@ -136,7 +139,7 @@ class Replays:
             0,
             self._group_commit.wait_seconds,
             arrived,
-            row["rejected_at"],
+            received_at=row["rejected_at"],
         )
         if dry_run:
             tally = await self._group_commit.judge(batch)

@@ -77,8 +77,10 @@ class IngestService:
 
         Raises:
             Draining: The server is shutting down.
+            DiskBudgetReached: There is no room on the disk.
         """
         self.refuse_when_draining()
+        self._group_commit.require_open()
         stream = IngestStream(
             self._group_commit,
             self._producers,
@@ -105,7 +107,7 @@ class IngestService:
             Undecodable: The bytes are not that message.
             InvalidField: request_id is no UUID, or a default is not allowed.
             BatchRefused: The records are refused as a whole.
-            Overloaded: No room within the wait.
+            Overloaded: No room within the wait, or none on the disk (DiskBudgetReached).
             DatabaseUnavailable: Nothing could be committed within the wait.
             Draining: The server is shutting down.
         """
@@ -123,6 +125,7 @@ class IngestService:
         self, records: bytes, defaults: RecordDefaults, key: RequestKey | None, shard: int
     ) -> Outcome:
         """Commit the bytes of one TelemetryRecords message; raises as `ingest` does."""
+        self._group_commit.require_open()
         if len(records) > limits.BATCH_BYTES:
             detail = f"{len(records)} bytes, at most {limits.BATCH_BYTES}"
             raise BatchRefused("too_many_bytes", detail)

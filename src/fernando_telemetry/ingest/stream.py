@@ -23,6 +23,7 @@ from google.protobuf.message import DecodeError
 
 from fernando.telemetry.v1 import StreamHello
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.digests import bytes_digest
 from fernando_telemetry.domain.errors import (
     DatabaseUnavailable,
     Draining,
@@ -35,9 +36,9 @@ from fernando_telemetry.domain.errors import (
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.admission import Grants
 from fernando_telemetry.ingest.checks.context import RecordDefaults
-from fernando_telemetry.ingest.decode import Refusal
 from fernando_telemetry.ingest.defaults import checked_defaults
 from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
+from fernando_telemetry.ingest.record_check import Refusal
 from fernando_telemetry.storage.marks import BatchKey
 from fernando_telemetry.storage.producers import ProducerKey, Producers, ProducerState
 
@@ -47,6 +48,8 @@ PRODUCER_ID: Final = re.compile(r"[A-Za-z0-9._:/-]{1,128}", re.ASCII)
 GREATEST_SEQUENCE: Final = (1 << 63) - 1
 MARKS_KEPT: Final = 1_024
 TRIM_EVERY: Final = 256
+# A producer whose stream is open must not expire, however rarely it sends.
+KEEP_EVERY_SECONDS: Final = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,7 @@ class IngestStream:
         self._greeting: asyncio.Task[_Greeted] | None = None
         self._reader: asyncio.Task[None] | None = None
         self._trimming: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Task[None] | None = None
 
     def leave(self, reconnect_after_seconds: float) -> None:
         """Read no more, say so to the client, answer what was accepted, then end."""
@@ -161,6 +165,7 @@ class IngestStream:
             self._reader = asyncio.create_task(
                 self._read(messages, greeted, granted), name="ingest-reader"
             )
+            self._keeping = asyncio.create_task(self._keep(greeted.producer), name="ingest-keep")
             age: asyncio.TimerHandle | None = None
             if self._age_seconds:
                 age = asyncio.get_running_loop().call_later(self._age_seconds, self.leave, 0.0)
@@ -175,14 +180,13 @@ class IngestStream:
             await self._end_tasks()
 
     async def _end_tasks(self) -> None:
-        tasks = [
-            task for task in (self._greeting, self._reader, self._trimming) if task is not None
-        ]
+        running = (self._greeting, self._reader, self._trimming, self._keeping)
+        tasks = [task for task in running if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # A cancelled task leads by its frames to this object and to the batch it held.
-        self._greeting = self._reader = self._trimming = None
+        self._greeting = self._reader = self._trimming = self._keeping = None
 
     async def _greet(self, messages: AsyncIterator[bytes]) -> _Greeted:
         hello = await _read_hello(messages)
@@ -249,6 +253,15 @@ class IngestStream:
         except DatabaseUnavailable:
             log.info("trim_put_off", producer_id=producer.producer_id)
 
+    async def _keep(self, producer: ProducerKey) -> None:
+        """Note day by day that the producer is in use: what is unused for long expires."""
+        while True:
+            await asyncio.sleep(KEEP_EVERY_SECONDS)
+            try:
+                await self._producers.keep(producer, self._now())
+            except DatabaseUnavailable:
+                log.info("keep_put_off", producer_id=producer.producer_id)
+
     async def _read(self, messages: AsyncIterator[bytes], greeted: _Greeted, granted: int) -> None:
         try:
             first = True
@@ -280,12 +293,13 @@ class IngestStream:
             if greeted.state.known:
                 raise SequenceGap(expected, sequence)
             async with self._patience():
-                await self._producers.start_at(greeted.producer, sequence, self._now())
+                epoch = greeted.state.epoch
+                await self._producers.start_at(greeted.producer, epoch, sequence, self._now())
 
     def _submit(self, greeted: _Greeted, batch: _Batch, admitted: int, arrived: float) -> None:
         producer = greeted.producer
         pending = PendingBatch(
-            BatchKey(producer, batch.sequence),
+            BatchKey(producer, batch.sequence, greeted.state.epoch),
             producer.shard,
             greeted.defaults,
             batch.records,
@@ -293,6 +307,7 @@ class IngestStream:
             admitted,
             self._group_commit.wait_seconds,
             arrived,
+            batch.digest,
         )
         self._group_commit.submit(pending)
         self._accepted = batch.sequence
@@ -311,6 +326,7 @@ class _Batch:
     sequence: int
     records: bytes
     refused: Refusal | None
+    digest: bytes | None
 
 
 def _parse(message: bytes) -> tuple[str | None, object]:
@@ -345,8 +361,9 @@ def _read_batch(message: bytes, granted: int) -> _Batch:
     records: bytes = wire.joined(content.records)  # type: ignore[attr-defined]
     if len(records) > granted:
         detail = f"{len(records)} bytes where this stream may send {granted}"
-        return _Batch(sequence, b"", Refusal("too_many_bytes", detail))
-    return _Batch(sequence, records, None)
+        digest = bytes_digest(records)
+        return _Batch(sequence, b"", Refusal("too_many_bytes", detail), digest)
+    return _Batch(sequence, records, None, None)
 
 
 def _producer(hello: StreamHello, defaults: RecordDefaults) -> ProducerKey:

@@ -7,7 +7,7 @@ from typing import Final
 from fernando_telemetry.domain.filter_columns import EVENT_COLUMNS
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.lists import EVENTS, Row, listed
-from fernando_telemetry.storage.sessions import ReaderPool
+from fernando_telemetry.storage.snapshots import Snapshots
 
 _EVENTS: Final = Listing("ListEvents", "event_timestamp", EVENT_COLUMNS, EVENTS.key_types)
 
@@ -16,11 +16,11 @@ class EventQueries:
     """Answers questions about events.
 
     Args:
-        readers: Sessions of the read DSN.
+        snapshots: Of the read database.
     """
 
-    def __init__(self, readers: ReaderPool) -> None:
-        self._readers = readers
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
 
     async def list_events(self, request: ListRequest, take: Take[Row]) -> str:
         """Give a page of events, by (event_timestamp, event_id).
@@ -32,7 +32,8 @@ class EventQueries:
             InvalidInput: An argument is not allowed; nothing was read.
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
         """
         page = _EVENTS.page(request)
-        async with self._readers.snapshot() as connection:
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed(connection, EVENTS, page.selection), take)

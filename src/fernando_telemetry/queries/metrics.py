@@ -16,7 +16,7 @@ from fernando_telemetry.storage.lists import (
     Row,
     listed,
 )
-from fernando_telemetry.storage.sessions import ReaderPool
+from fernando_telemetry.storage.snapshots import Snapshots
 
 _SYSTEM_METRICS: Final = Listing(
     "ListSystemMetrics", "metric_timestamp", SYSTEM_METRIC_COLUMNS, SAMPLE_KEY_TYPES
@@ -39,11 +39,11 @@ class MetricQueries:
     """Answers questions about system metrics and business metrics.
 
     Args:
-        readers: Sessions of the read DSN.
+        snapshots: Of the read database.
     """
 
-    def __init__(self, readers: ReaderPool) -> None:
-        self._readers = readers
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
 
     async def list_system_metrics(self, request: ListRequest, take: Take[SampleRow]) -> str:
         """Give a page of samples, by (time, series, flush, ordinal, value).
@@ -55,9 +55,10 @@ class MetricQueries:
             InvalidInput: An argument is not allowed; nothing was read.
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
         """
         page = _SYSTEM_METRICS.page(request)
-        async with self._readers.snapshot() as connection:
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed_samples(connection, page.selection), take)
 
     async def list_business_metrics(
@@ -81,9 +82,10 @@ class MetricQueries:
             InvalidInput: An argument is not allowed; nothing was read.
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
         """
         listing = _EVERY_BUSINESS_METRIC if include_superseded else _CURRENT_BUSINESS_METRICS
         source = EVERY_BUSINESS_METRIC if include_superseded else CURRENT_BUSINESS_METRICS
         page = listing.page(request, include_superseded)
-        async with self._readers.snapshot() as connection:
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed(connection, source, page.selection), take)

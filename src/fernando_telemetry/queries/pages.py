@@ -10,6 +10,7 @@ from typing import TypeVar, cast
 from fernando_telemetry.domain import paging
 from fernando_telemetry.domain.filter_columns import Columns
 from fernando_telemetry.domain.filters import parse
+from fernando_telemetry.domain.flush_ids import parse_commit_token
 from fernando_telemetry.domain.paging import KeyType, PageTokens, Position
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.storage.list_samples import SampleRow
@@ -33,6 +34,7 @@ class ListRequest:
         order_by: The time column, with ` desc` (the default) or without.
         page_size: Greatest number of records; 0 means 100, more than 1,000 means 1,000.
         page_token: The next_page_token of the page before, "" for the first page.
+        min_commit_token: The commit_token of an ack that the page has to show; "": none.
     """
 
     time_range: TimeRange
@@ -40,14 +42,16 @@ class ListRequest:
     order_by: str = ""
     page_size: int = 0
     page_token: str = ""
+    min_commit_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page to be read: which rows, and how its token is written."""
+    """One page to be read: which rows, how its token is written, and which flush must show."""
 
     selection: Selection
     tokens: PageTokens
+    min_flush_id: int | None
 
     async def read(self, rows: AsyncIterator[tuple[Position, Item]], take: Take[Item]) -> str:
         """Hand rows to `take` until the page is full or the rows end.
@@ -95,7 +99,7 @@ class Listing:
             arguments: Others that decide what the list holds; tokens are bound to them too.
 
         Raises:
-            InvalidField: page_size or order_by.
+            InvalidField: page_size, order_by or min_commit_token.
             InvalidFilter: The filter.
             InvalidPageToken: The token.
         """
@@ -106,6 +110,8 @@ class Listing:
             self.keys, self.method, (request.time_range, request.filter, descending, *arguments)
         )
         after = tokens.read(request.page_token)
+        min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
         # One row more than the page holds tells whether it is the last page.
         selection = Selection(request.time_range, comparisons, descending, after, size + 1)
-        return Page(selection, tokens)
+        # No part of the token: each page may ask for a commit of its own.
+        return Page(selection, tokens, min_flush_id)

@@ -12,7 +12,7 @@ from fernando_telemetry.domain.identifiers import normal_trace_id
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.lists import SPANS, TRACE_SPANS, Row, listed
-from fernando_telemetry.storage.sessions import ReaderPool
+from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.storage.trace_summaries import TraceSummary, summarized_trace
 
 __all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceSummary"]
@@ -32,12 +32,14 @@ class TraceRequest:
             outside do not count as of the trace. None: no hint.
         page_size: As in ListRequest.
         page_token: As in ListRequest.
+        min_commit_token: As in ListRequest.
     """
 
     trace_id: str
     time_range: TimeRange | None = None
     page_size: int = 0
     page_token: str = ""
+    min_commit_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,11 @@ class TraceQueries:
     """Answers questions about spans and traces.
 
     Args:
-        readers: Sessions of the read DSN.
+        snapshots: Of the read database.
     """
 
-    def __init__(self, readers: ReaderPool) -> None:
-        self._readers = readers
+    def __init__(self, snapshots: Snapshots) -> None:
+        self._snapshots = snapshots
 
     async def list_spans(self, request: ListRequest, take: Take[Row]) -> str:
         """Give a page of spans, by (start_time, trace_id, span_id, flush, ordinal).
@@ -68,9 +70,10 @@ class TraceQueries:
             InvalidInput: An argument is not allowed; nothing was read.
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
         """
         page = _SPANS.page(request)
-        async with self._readers.snapshot() as connection:
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed(connection, SPANS, page.selection), take)
 
     async def get_trace(self, request: TraceRequest, take: Take[Row]) -> TracePage:
@@ -81,16 +84,24 @@ class TraceQueries:
             InvalidInput: An argument is not allowed; nothing was read.
             QueryTooExpensive: It ran past its time-out.
             DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
         """
         trace_id = normal_trace_id(request.trace_id)
         if trace_id is None:
             raise InvalidField("trace_id", "16 or 32 hexadecimal digits, not all zero, are needed.")
         time_range = request.time_range or _ALL_TIME
         page = _TRACE_SPANS.page(
-            ListRequest(time_range, "", "start_time", request.page_size, request.page_token),
+            ListRequest(
+                time_range,
+                "",
+                "start_time",
+                request.page_size,
+                request.page_token,
+                request.min_commit_token,
+            ),
             trace_id,
         )
-        async with self._readers.snapshot() as connection:
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             summary = await summarized_trace(connection, trace_id, time_range)
             if summary is None:
                 raise NotFound(f"There is no trace {trace_id} in the time range asked for.")

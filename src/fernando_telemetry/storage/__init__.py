@@ -8,9 +8,12 @@ partitions.py   makes time partitions with their lean index set
 
 Writing, in the order of the calls:
 writer.py       flushes groups over as many lanes as their failures take
-series.py       series identities to ids; producers.py hello, resume, trimming
+series.py       series identities to ids; series_admission.py lets new ones in up to a limit,
+                series_expiry.py deletes old ones, overflow.py tells senders of coarser ones
+producers.py    hello, fencing, resume, trimming
 flush.py        the flush: one transaction; marks.py what makes it exactly once
 rows.py         columns of the raw tables, and what the flush adds
+expiry.py       forgets old requests and unused producers
 
 Reading:
 lists.py        lists through a cursor; list_statement.py their SQL, list_samples.py samples

@@ -1,6 +1,6 @@
 """The flush: one transaction of one writer session, holding many batches of many streams.
 
-    marks (repeats leave the group) -> COPY rows -> one `flushes` row -> COMMIT
+    locks, marks (fenced batches and repeats leave) -> COPY rows -> one `flushes` row -> COMMIT
 
 A *lane* is one life of one writer session. `flush_id = lane << 40 | number`; the number rises by
 one per attempt, a rolled-back one is a hole nobody waits for. Marks are a set, so any writer
@@ -9,38 +9,31 @@ takes any batch. The protocol's reasons: docs/decisions/0002-flush.md.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
-from fernando_telemetry.domain.identifiers import uuid7_run
+from fernando_telemetry.domain.flush_ids import LANE_SHIFT
 from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
 from fernando_telemetry.storage.rejected_records import keep_rejected
-from fernando_telemetry.storage.rows import (
-    DISTRIBUTIONS,
-    RAW_TABLES,
-    SAMPLES,
-    SPANS,
-    RawTable,
-    Row,
-)
+from fernando_telemetry.storage.rows import RAW_TABLES
 from fernando_telemetry.storage.sessions import (
     Connection,
     SessionSettings,
     connect,
     is_passing,
     translated,
+    unavailable,
 )
 from fernando_telemetry.storage.statements import load
 
 sql = load("flush")
-
-LANE_SHIFT = 40
 
 # SQLSTATE classes that a row can be to blame for: its data (22), a constraint (23), its size (54).
 # All else (a missing table, a right taken away, an I/O error) is no fault of records, and they
@@ -94,6 +87,7 @@ class Lane:
                     await connection.execute(sql.lock_lanes)
                     lane: int = await connection.fetchval(sql.next_lane)
                     await connection.execute(sql.hold_lane, lane)
+                await connection.execute(sql.keep_plans)
         except BaseException:
             connection.terminate()
             raise
@@ -144,8 +138,7 @@ class Lane:
             # Refused at once where the idle session was lost since the last flush.
             transaction = self._connection.transaction()
             await transaction.start()
-            ingested_at: datetime = await self._connection.fetchval(sql.clock)
-            results = await write_marks(self._connection, batches, flush_id, ingested_at)
+            results, ingested_at = await write_marks(self._connection, batches, flush_id)
             fresh = [
                 batch
                 for batch, result in zip(batches, results, strict=True)
@@ -189,7 +182,8 @@ class Lane:
             except RowsRefused:
                 return False
             raise
-        await transaction.rollback()
+        with translated():
+            await transaction.rollback()
         return True
 
     async def _give_up(self, transaction: Any, error: BaseException) -> None:
@@ -210,7 +204,7 @@ class Lane:
         if isinstance(error, asyncpg.CheckViolationError) and not error.constraint_name:
             raise PartitionMissing from error
         if is_passing(error) or isinstance(error, asyncpg.QueryCanceledError):
-            raise DatabaseUnavailable("The database does not answer.", 1.0) from error
+            raise unavailable(error) from error
         if isinstance(error, ValueError | TypeError | OverflowError) or (
             isinstance(error, asyncpg.PostgresError)
             and (error.sqlstate or "")[:2] in ROW_STATE_CLASSES
@@ -228,58 +222,27 @@ class Lane:
     ) -> None:
         """COPY the rows of fresh batches and note the flush."""
         extents: list[Any] = []
-        millis = int(ingested_at.timestamp() * 1000)
         for table in RAW_TABLES:
-            rows = _finished(table, batches, series, flush_id, ingested_at, millis)
-            if rows:
-                await self._connection.copy_records_to_table(
-                    table.name, records=rows, columns=table.columns
-                )
-            extents += _extent(table, rows)
+            rows = RowsOfTable(table, batches)
+            for source in rows.sources(series, flush_id, ingested_at):
+                if isinstance(source, list):
+                    await self._connection.copy_records_to_table(
+                        table.name, records=source, columns=table.columns
+                    )
+                else:
+                    await self._connection.copy_to_table(
+                        table.name, source=_paced(source), columns=table.columns, format="binary"
+                    )
+            extents += rows.extent()
         today: date = ingested_at.astimezone(UTC).date()
         await self._connection.execute(sql.insert_flush, today, flush_id, ingested_at, *extents)
 
 
-def _finished(
-    table: RawTable,
-    batches: list[FlushBatch],
-    series: dict[SeriesIdentity, int],
-    flush_id: int,
-    ingested_at: datetime,
-    millis: int,
-) -> list[Row]:
-    """Give a table's rows of all batches with the columns that the flush adds."""
-    rows: list[Row] = []
-    if table.id_column:
-        ids = uuid7_run(millis, secrets.randbits(73))
-        for batch in batches:
-            added = (ingested_at, batch.shard, flush_id)
-            rows += [(next(ids), *row, *added) for row in batch.rows.rows[table.name]]
-    elif table is SAMPLES:
-        for batch in batches:
-            shard = batch.shard
-            rows += [
-                (series[identity], time, value, shard, flush_id)
-                for identity, time, value in batch.rows.rows[table.name]
-            ]
-        # One series' samples lie side by side: BRIN over (series_id, time) then finds them.
-        rows.sort(key=lambda row: (row[0], row[1]))
-    elif table is DISTRIBUTIONS:
-        for batch in batches:
-            for identity, *rest in batch.rows.rows[table.name]:
-                rows.append((series[identity], *rest, len(rows), batch.shard, flush_id))
-    else:
-        assert table is SPANS
-        for batch in batches:
-            for row in batch.rows.rows[table.name]:
-                rows.append((*row, ingested_at, len(rows), batch.shard, flush_id))
-    return rows
-
-
-def _extent(table: RawTable, rows: list[Row]) -> tuple[int, datetime | None, datetime | None]:
-    place = table.time_index + (1 if table.id_column else 0)
-    times = [row[place] for row in rows]
-    return len(rows), min(times, default=None), max(times, default=None)
+async def _paced(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+    """Give pieces of COPY data, and the event loop its turn between them."""
+    for piece in pieces:
+        yield piece
+        await asyncio.sleep(0)
 
 
 async def outcome_of(settings: SessionSettings, unknown: OutcomeUnknown) -> bool:

@@ -1,7 +1,9 @@
 """Marks: one per batch or named request, written in the transaction of its rows.
 
 They make ingest exactly once: what finds its mark already there is a repeat, and is answered with
-the first counts. Marks are a set, so any writer takes any batch.
+the first counts, or is refused where the digest says that its content is another. Marks are a
+set, so any writer takes any batch. A batch whose producer was taken over since (a newer hello, on
+any server) is fenced: it leaves the group and disturbs no other.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from fernando_telemetry.domain.digests import is_other_content
+from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import Tally, Verdict
+from fernando_telemetry.storage.columns import ColumnSlice
 from fernando_telemetry.storage.producers import ProducerKey
 from fernando_telemetry.storage.rejected_records import RejectedRow, ReplayKey, settle_replays
 from fernando_telemetry.storage.rows import CheckedRows
@@ -24,10 +29,18 @@ sql = load("marks")
 
 @dataclass(frozen=True, slots=True)
 class BatchKey:
-    """A numbered batch of a producer."""
+    """A numbered batch of a producer.
+
+    Attributes:
+        producer: Who sent it.
+        sequence: Its number.
+        epoch: Epoch of the stream it came on. No part of the mark's key: the number is known
+            whichever stream brings it.
+    """
 
     producer: ProducerKey
     sequence: int
+    epoch: int = field(default=0, compare=False)
 
     @property
     def shard(self) -> int:
@@ -54,9 +67,12 @@ class FlushBatch:
     Attributes:
         key: What makes a repeat of it known; None: a unary request without request_id.
         shard: Shard of its rows.
-        rows: Its storable rows; samples still carry their SeriesIdentity.
+        rows: Its storable rows as tuples; samples still carry their SeriesIdentity.
+        slices: Its storable rows as columns.
         tally: The counts that its mark remembers.
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
+        digest: Of its content (domain/digests.py); None: not known, nothing is compared.
+        overflowed: Samples kept in a coarser series; `tally` has their verdicts.
         rejected: Rejected records to keep, written beside its mark.
         keep: Makes such rows of further verdicts; None: rejected records are not kept.
     """
@@ -64,10 +80,28 @@ class FlushBatch:
     key: Key | None
     shard: int
     rows: CheckedRows = field(default_factory=CheckedRows)
+    slices: list[ColumnSlice] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
     refusal: int | None = None
+    digest: bytes | None = None
+    overflowed: int = 0
     rejected: list[RejectedRow] = field(default_factory=list)
     keep: Callable[[Sequence[Verdict]], Awaitable[list[RejectedRow]]] | None = None
+
+    def series(self) -> set[SeriesIdentity]:
+        """Give the identities of all its samples and distributions."""
+        found = set(self.rows.series())
+        for part in self.slices:
+            found |= part.identities()
+        return found
+
+    def make_plain(self) -> None:
+        """Turn its columns into tuples, so that single rows can be told from each other."""
+        for part in self.slices:
+            indexes = part.block.indexes[part.start : part.stop].tolist()
+            for row, index in zip(part.rows(), indexes, strict=True):
+                self.rows.add(part.block.table, row, part.block.kind, index)
+        self.slices = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,131 +122,228 @@ class Repeat:
     refusal: int | None = None
 
 
-Result = Stored | Repeat
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A batch whose key was used before for other content; the first mark stands."""
+
+    flush_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A batch whose producer was taken over by a newer stream; nothing of it is stored."""
+
+    flush_id: None = None
+
+
+Result = Stored | Repeat | Conflict | Fenced
+
+_Results = dict[int, Result]
 
 
 async def write_marks(
-    connection: Connection, batches: Sequence[FlushBatch], flush_id: int, now: datetime
-) -> list[Result]:
-    """Write the marks of a group and tell fresh batches from repeats.
+    connection: Connection, batches: Sequence[FlushBatch], flush_id: int
+) -> tuple[list[Result], datetime]:
+    """Fence, write the marks of a group and tell fresh batches from repeats.
 
     Args:
         connection: Inside the flush's transaction.
         batches: The group; a key may stand in it more than once.
         flush_id: The flush.
-        now: The database's clock.
 
     Returns:
-        A result for each batch, in order.
+        A result for each batch, in order; and the database's clock, read behind the locks.
     """
-    first: dict[Key, FlushBatch] = {}
-    for batch in batches:
-        if batch.key is not None:
-            first.setdefault(batch.key, batch)
-    numbered = {key: batch for key, batch in first.items() if isinstance(key, BatchKey)}
-    requests = {key: batch for key, batch in first.items() if isinstance(key, RequestKey)}
-    repeats = await _mark_numbered(connection, numbered, flush_id)
-    repeats |= await _mark_requests(connection, requests, flush_id, now)
-    replays = {key: batch for key, batch in first.items() if isinstance(key, ReplayKey)}
-    repeats |= await _mark_replays(connection, replays)
-    results: list[Result] = []
-    for batch in batches:
-        key = batch.key
-        if key is None or (key not in repeats and first[key] is batch):
-            results.append(Stored(flush_id))
-        elif key in repeats:
-            results.append(repeats[key])
-        else:  # a second copy inside this very group
-            one, tally = first[key], first[key].tally
-            results.append(
-                Repeat(flush_id, tally.accepted, tally.rejected, tally.adjusted, one.refusal)
-            )
-    return results
+    numbered: dict[tuple[BatchKey, int], int] = {}
+    requests: dict[RequestKey, int] = {}
+    replays: dict[ReplayKey, int] = {}
+    for place, batch in enumerate(batches):
+        match batch.key:
+            case BatchKey() as key:
+                numbered.setdefault((key, key.epoch), place)
+            case RequestKey() as key:
+                requests.setdefault(key, place)
+            case ReplayKey() as key:
+                replays.setdefault(key, place)
+    results: _Results = {}
+    now = await _mark_numbered(connection, batches, list(numbered.values()), flush_id, results)
+    if now is None:
+        now = await connection.fetchval(sql.clock)
+    await _mark_requests(connection, batches, list(requests.values()), flush_id, now, results)
+    await _settle(connection, batches, replays, flush_id, results)
+    answers: list[Result] = []
+    for place, batch in enumerate(batches):
+        match batch.key:
+            case BatchKey() as key:
+                first = numbered[key, key.epoch]
+            case RequestKey() as key:
+                first = requests[key]
+            case ReplayKey() as key:
+                first = replays[key]
+            case _:
+                answers.append(Stored(flush_id))
+                continue
+        result = results[first]
+        if first != place and isinstance(result, Stored):
+            # A second copy inside this very group.
+            one = batches[first]
+            tally = one.tally
+            result = Repeat(flush_id, tally.accepted, tally.rejected, tally.adjusted, one.refusal)
+            result = _compared(result, one.digest, batch.digest)
+        answers.append(result)
+    return answers, now
+
+
+def _compared(repeat: Repeat, first: bytes | None, again: bytes | None) -> Repeat | Conflict:
+    """Tell a repeat from other content; what was refused the first time is refused again."""
+    if repeat.refusal is None and is_other_content(first, again):
+        return Conflict(repeat.flush_id)
+    return repeat
 
 
 async def _mark_numbered(
-    connection: Connection, batches: dict[BatchKey, FlushBatch], flush_id: int
-) -> dict[Key, Repeat]:
-    if not batches:
-        return {}
-    keys = list(batches)
-    returned = await connection.fetch(
-        sql.insert_batch_marks,
-        *_columns(keys),
-        [batches[key].tally.accepted for key in keys],
-        [batches[key].tally.rejected for key in keys],
-        [batches[key].tally.adjusted for key in keys],
-        [batches[key].refusal for key in keys],
+    connection: Connection,
+    batches: Sequence[FlushBatch],
+    places: list[int],
+    flush_id: int,
+    results: _Results,
+) -> datetime | None:
+    """Mark the numbered batches at these places; gives the clock, None where there are none."""
+    if not places:
+        return None
+    keys: list[Any] = [batches[place].key for place in places]
+    rows = await connection.fetch(
+        sql.mark_batches,
+        *_producers(keys),
+        [key.epoch for key in keys],
+        [key.sequence for key in keys],
+        *_counts(batches, places),
+        [batches[place].refusal for place in places],
         flush_id,
     )
-    fresh = {_batch_key(row) for row in returned}
+    fresh: list[int] = []
+    known: list[int] = []
+    for row in rows:
+        place = places[row["place"]]
+        if not row["held"]:
+            results[place] = Fenced()
+        elif row["fresh"]:
+            fresh.append(place)
+        else:
+            known.append(place)
+    late = await _late(connection, [batches[place].key for place in fresh])
+    known += [place for place in fresh if batches[place].key in late]
+    results |= {place: Stored(flush_id) for place in fresh if batches[place].key not in late}
+    await _look_up(connection, sql.batch_marks, batches, known, results, _columns, _batch_key)
+    now: datetime = rows[0]["now"]
+    return now
+
+
+async def _late(connection: Connection, fresh: list[Any]) -> set[BatchKey]:
+    """Find fresh marks at or below the trimmed run, which are repeats too, and take them back."""
+    if not fresh:
+        return set()
     progress = {
         ProducerKey(row["license_id"], row["producer_id"]): row["contiguous_through"]
-        for row in await connection.fetch(sql.progress_of, *_producers(keys))
+        for row in await connection.fetch(sql.progress_of, *_distinct_producers(fresh))
     }
     late = [key for key in fresh if key.sequence <= progress.get(key.producer, 0)]
     if late:
         await connection.execute(sql.delete_batch_marks, *_columns(late))
-        fresh.difference_update(late)
-    repeated = [key for key in keys if key not in fresh]
-    repeats: dict[Key, Repeat] = {key: Repeat(None) for key in repeated}
-    if repeated:
-        for row in await connection.fetch(sql.batch_marks, *_columns(repeated)):
-            repeats[_batch_key(row)] = _repeat(row)
-    return repeats
+    return set(late)
 
 
 async def _mark_requests(
-    connection: Connection, batches: dict[RequestKey, FlushBatch], flush_id: int, now: datetime
-) -> dict[Key, Repeat]:
-    if not batches:
-        return {}
-    keys = list(batches)
+    connection: Connection,
+    batches: Sequence[FlushBatch],
+    places: list[int],
+    flush_id: int,
+    now: datetime,
+    results: _Results,
+) -> None:
+    if not places:
+        return
+    keys: list[Any] = [batches[place].key for place in places]
     returned = await connection.fetch(
         sql.insert_request_marks,
         *_request_columns(keys),
-        [batches[key].tally.accepted for key in keys],
-        [batches[key].tally.rejected for key in keys],
-        [batches[key].tally.adjusted for key in keys],
+        *_counts(batches, places),
         flush_id,
         now,
     )
     fresh = {_request_key(row) for row in returned}
-    repeated = [key for key in keys if key not in fresh]
-    if not repeated:
-        return {}
-    rows = await connection.fetch(sql.request_marks, *_request_columns(repeated))
-    return {_request_key(row): _repeat(row) for row in rows}
-
-
-async def _mark_replays(
-    connection: Connection, batches: dict[ReplayKey, FlushBatch]
-) -> dict[Key, Repeat]:
-    """A kept record is its own mark: where it is gone, it was replayed before."""
-    if not batches:
-        return {}
-    there = await settle_replays(
-        connection, {key: batch.tally.rejection for key, batch in batches.items()}
+    results |= {place: Stored(flush_id) for place in places if batches[place].key in fresh}
+    known = [place for place in places if batches[place].key not in fresh]
+    await _look_up(
+        connection, sql.request_marks, batches, known, results, _request_columns, _request_key
     )
-    return {key: Repeat(None) for key in batches if key not in there}
+
+
+async def _look_up(
+    connection: Connection,
+    statement: str,
+    batches: Sequence[FlushBatch],
+    known: list[int],
+    results: _Results,
+    columns: Callable[[Sequence[Any]], tuple[list[Any], ...]],
+    key_of: Callable[[Any], BatchKey | RequestKey],
+) -> None:
+    """Read the first answers to repeats; where the mark was trimmed there is none."""
+    if not known:
+        return
+    keys = [batches[place].key for place in known]
+    marks: dict[Any, Any] = {
+        key_of(row): row for row in await connection.fetch(statement, *columns(keys))
+    }
+    for place in known:
+        batch = batches[place]
+        row = marks.get(batch.key) if batch.key is not None else None
+        results[place] = (
+            Repeat(None) if row is None else _compared(_repeat(row), row["digest"], batch.digest)
+        )
+
+
+def _counts(batches: Sequence[FlushBatch], places: list[int]) -> tuple[list[Any], ...]:
+    tallies = [batches[place].tally for place in places]
+    return (
+        [batches[place].digest for place in places],
+        [tally.accepted for tally in tallies],
+        [tally.rejected for tally in tallies],
+        [tally.adjusted for tally in tallies],
+    )
+
+
+async def _settle(
+    connection: Connection,
+    batches: Sequence[FlushBatch],
+    places: dict[ReplayKey, int],
+    flush_id: int,
+    results: _Results,
+) -> None:
+    """A kept record is its own mark: where it is gone, it was replayed before."""
+    if not places:
+        return
+    there = await settle_replays(
+        connection, {key: batches[place].tally.rejection for key, place in places.items()}
+    )
+    for key, place in places.items():
+        results[place] = Stored(flush_id) if key in there else Repeat(None)
 
 
 def _columns(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
+    return (*_producers(keys), [key.sequence for key in keys])
+
+
+def _producers(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
     return (
         [key.shard for key in keys],
         [key.producer.license_id for key in keys],
         [key.producer.producer_id for key in keys],
-        [key.sequence for key in keys],
     )
 
 
-def _producers(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
-    producers = list({key.producer for key in keys})
-    return (
-        [one.shard for one in producers],
-        [one.license_id for one in producers],
-        [one.producer_id for one in producers],
-    )
+def _distinct_producers(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:
+    return _producers(list({key.producer: key for key in keys}.values()))
 
 
 def _request_columns(keys: Sequence[RequestKey]) -> tuple[list[Any], ...]:

@@ -17,6 +17,7 @@ import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
+from fernando_telemetry.storage.hosts import single_hosts
 from fernando_telemetry.storage.sessions import Connection, SessionSettings, connect
 from fernando_telemetry.storage.statements import load
 
@@ -56,7 +57,9 @@ def engine_for(dsn: str) -> AsyncEngine:
     from sqlalchemy.pool import NullPool
 
     async def creator() -> Any:
-        return await asyncpg.connect(dsn, timeout=10)
+        # Of several hosts the schema is changed on the one that takes writes.
+        wanted: Any = "read-write" if len(single_hosts(dsn)) > 1 else None
+        return await asyncpg.connect(dsn, timeout=10, target_session_attrs=wanted)
 
     return create_async_engine("postgresql+asyncpg://", async_creator=creator, poolclass=NullPool)
 

@@ -2,8 +2,8 @@
 
 A partition is made by CREATE TABLE … LIKE, its indexes, then ATTACH, which does not block the
 writers of its siblings. BRIN and GIN indexes exist on partitions only: on the parent they would
-forbid other storage for old partitions. The set below is the lean one of a partition that is
-being written: what is nearly free to keep.
+forbid other storage for old partitions. Its first indexes are those of a hot partition
+(storage/index_sets.py); storage/sealing.py gives it others when its time has passed.
 
 What is older than 400 days before the installation shares one partition `FROM (MINVALUE)` with a
 fixed upper bound, so that one row a day since 1970 does not make 20,000 partitions.
@@ -17,12 +17,25 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 import asyncpg
 import structlog
 
-from fernando_telemetry.domain.calendar import PartitionLength, midnight, span_end, span_start
+from fernando_telemetry.domain.calendar import (
+    DAY,
+    PartitionLength,
+    midnight,
+    span_end,
+    span_start,
+)
 from fernando_telemetry.domain.limits import PARTITION_HORIZON_DAYS
+from fernando_telemetry.storage.index_sets import (
+    SEALED_TABLES,
+    IndexChoice,
+    PartitionIndex,
+    chosen,
+)
 from fernando_telemetry.storage.sessions import Connection, ControlPool
 from fernando_telemetry.storage.statements import load
 
@@ -32,93 +45,55 @@ sql = load("partitions")
 BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
-def _bloom(column: str, operators: str, distinct: int) -> str:
-    """Give an index that finds equal values by reading little: one small BRIN bloom per column.
-
-    `distinct` is the number of distinct values expected in 64 pages; too small a number makes
-    the filter useless, too large a one makes it big.
-    """
-    return (
-        f"USING brin ({column} {operators}(n_distinct_per_range = {distinct})) "
-        "WITH (pages_per_range = 64, autosummarize = on)"
-    )
-
-
-FLUSH_ID_INDEX = "USING brin (flush_id int8_minmax_multi_ops) WITH (autosummarize = on)"
+# Above it a table gets partitions of a day, whatever the length: each costs every query planning.
+MOST_PARTITIONS = 2_000
+# How far ahead partitions are made where they are short.
+SPANS_AHEAD = 24
+# Made in one transaction, which holds the advisory lock and keeps others from making theirs.
+MADE_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionedTable:
-    """A table cut along `time_column`, with the lean index set of each of its partitions."""
+    """A table cut along `time_column`, with the indexes that a new partition carries."""
 
     name: str
     time_column: str
     length: PartitionLength
-    indexes: tuple[str, ...] = ()
+    indexes: tuple[PartitionIndex, ...] = ()
+
+    @property
+    def options(self) -> str:
+        """Storage parameters of a hot partition.
+
+        Its rows are only ever added. Autovacuum would keep the lock that summarising needs for
+        as long as it takes to go over the new ones; sealing hands the partition over to it.
+        """
+        hot = self.name in SEALED_TABLES
+        return " WITH (autovacuum_vacuum_insert_threshold = -1)" if hot else ""
 
 
-def raw_tables(length: PartitionLength = "day") -> tuple[PartitionedTable, ...]:
-    """List the raw tables; `length` is that of the fast ones, KPIs are cut by month."""
-    return (
-        PartitionedTable(
-            "telemetry_events",
-            "event_timestamp",
-            length,
-            (
-                "(event_timestamp)",
-                FLUSH_ID_INDEX,
-                _bloom("event_id", "uuid_bloom_ops", 2000),
-                _bloom("user_id", "text_bloom_ops", 500),
-                _bloom("license_id", "text_bloom_ops", 100),
-                _bloom("session_id", "text_bloom_ops", 1000),
-                _bloom("event_name", "text_bloom_ops", 100),
-                _bloom("trace_id", "text_bloom_ops", 2000),
-            ),
-        ),
-        PartitionedTable(
-            "metric_samples",
-            "time",
-            length,
-            (
-                "(time)",
-                FLUSH_ID_INDEX,
-                "USING brin (series_id, time) WITH (pages_per_range = 8, autosummarize = on)",
-            ),
-        ),
-        PartitionedTable(
-            "metric_distributions",
-            "time",
-            length,
-            (
-                "(time)",
-                FLUSH_ID_INDEX,
-                "USING brin (series_id, time) WITH (pages_per_range = 8, autosummarize = on)",
-            ),
-        ),
-        PartitionedTable(
-            "business_metric_versions",
-            "period_end",
-            "month",
-            ("(period_start)", "(identity_hash, period_start)", FLUSH_ID_INDEX),
-        ),
-        PartitionedTable(
-            "traces",
-            "start_time",
-            length,
-            (
-                "(start_time)",
-                FLUSH_ID_INDEX,
-                _bloom("trace_id", "text_bloom_ops", 1000),
-                _bloom("user_id", "text_bloom_ops", 500),
-                _bloom("license_id", "text_bloom_ops", 100),
-                _bloom("session_id", "text_bloom_ops", 1000),
-                _bloom("service_name", "text_bloom_ops", 100),
-            ),
-        ),
+def raw_tables(
+    length: PartitionLength = DAY, indexes: IndexChoice | None = None
+) -> tuple[PartitionedTable, ...]:
+    """List the raw tables.
+
+    Args:
+        length: Of the partitions of the fast tables; KPIs are cut by month.
+        indexes: What a new partition carries; None: the lean set.
+    """
+    hot = chosen("lean") if indexes is None else indexes
+    columns: tuple[tuple[str, str, PartitionLength], ...] = (
+        ("telemetry_events", "event_timestamp", length),
+        ("metric_samples", "time", length),
+        ("metric_distributions", "time", length),
+        ("business_metric_versions", "period_end", "month"),
+        ("traces", "start_time", length),
     )
+    return tuple(PartitionedTable(*column, hot[column[0]]) for column in columns)
 
 
-FLUSHES = PartitionedTable("flushes", "committed_on", "day")
+FLUSHES = PartitionedTable("flushes", "committed_on", DAY)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -156,6 +131,7 @@ class Partitions:
         self._known: dict[str, list[_Range]] = {}
         self._floor = BEGINNING
         self._making = asyncio.Lock()
+        self._full: set[str] = set()
 
     def forget(self) -> None:
         """Let the next `ensure` read the catalogue anew."""
@@ -170,20 +146,35 @@ class Partitions:
         Raises:
             DatabaseUnavailable: They could not be made now.
         """
-        if not any(self._missing(needed)):
-            return
-        async with self._making, self._control.transaction() as connection:
-            await connection.execute(sql.lock)
-            await self._read(connection)
-            for table, time in list(self._missing(needed)):
-                await self._make(connection, table, time)
+        # Spans that hold more than one gap between partitions of another length come up again.
+        while missing := {
+            (table.name, span_start(time.astimezone(UTC), table.length)): (table, time)
+            for table, time in self._missing(needed)
+        }:
+            # In small turns: a flush that needs one does not wait for fifty made ahead.
+            for turn in _turns(missing.values()):
+                async with self._making, self._control.transaction() as connection:
+                    await connection.execute(sql.lock)
+                    await self._read(connection)
+                    for table, time in turn:
+                        await self._make(connection, table, time)
 
-    async def ensure_ahead(self, now: datetime, days: int) -> None:
-        """Make the partitions of today and the `days` that follow."""
-        moments = [midnight(now) + timedelta(days=day) for day in range(days + 1)]
-        # The running span as well, where spans are shorter than a day.
-        moments.append(now.astimezone(UTC))
-        await self.ensure(dict.fromkeys(self._tables, moments))
+    async def ensure_ahead(self, now: datetime, days: int, spans: int = SPANS_AHEAD) -> None:
+        """Make the partitions of now and of the days that follow.
+
+        Args:
+            now: Time of the call.
+            days: Days after today.
+            spans: At most this many after the running one, where they are shorter than days.
+        """
+        until = midnight(now) + timedelta(days=days)
+        await self.ensure(
+            {table.name: _ahead(table, now, until, spans) for table in self._tables.values()}
+        )
+
+    def is_within_one(self, table: str, first: datetime, last: datetime) -> bool:
+        """Tell whether a known partition holds both times, and so all between them."""
+        return self._is_within_one(self._tables[table], first, last)
 
     def _missing(
         self, needed: dict[str, Sequence[datetime]]
@@ -227,24 +218,36 @@ class Partitions:
         gap = self._gap(table, time)
         if gap is None:  # made by an earlier turn
             return
-        floor = span_start(self._floor, table.length)
+        length = self._length(table)
+        floor = span_start(self._floor, length)
         if time < floor:
             wanted = _Range(BEGINNING, floor)
         else:
-            start = span_start(time, table.length)
-            wanted = _Range(start, span_end(start, table.length))
+            start = span_start(time, length)
+            wanted = _Range(start, span_end(start, length))
         # Next to partitions of another length only the gap between them is left.
         made = _Range(max(wanted.start, gap.start), min(wanted.end, gap.end))
         await self._create(connection, table, made)
         bisect.insort(self._known[table.name], made)
 
+    def _length(self, table: PartitionedTable) -> PartitionLength:
+        if table.length == "month" or len(self._known[table.name]) < MOST_PARTITIONS:
+            return table.length
+        if table.name not in self._full:
+            self._full.add(table.name)
+            log.warning("partition_limit_reached", table=table.name, partitions=MOST_PARTITIONS)
+        return DAY
+
     async def _create(self, connection: Connection, table: PartitionedTable, made: _Range) -> None:
         name = f"{table.name}_{_label(made)}"
         like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE"
-        statements = [f"CREATE TABLE {name} (LIKE {table.name} {like})"]
+        statements = [f"CREATE TABLE {name} (LIKE {table.name} {like}){table.options}"]
         if table is not FLUSHES:
             statements.append(f"ALTER TABLE {name} REPLICA IDENTITY FULL")
-        statements += [f"CREATE INDEX ON {name} {index}" for index in table.indexes]
+        statements += [
+            f"CREATE INDEX {index.name_on(name)} ON {name} {index.definition}"
+            for index in table.indexes
+        ]
         statements.append(
             f"ALTER TABLE {table.name} ATTACH PARTITION {name} "
             f"FOR VALUES FROM ({_bound(made.start)}) TO ({_bound(made.end)})"
@@ -259,11 +262,31 @@ class Partitions:
 def _label(made: _Range) -> str:
     if made.start == BEGINNING:
         return f"before_p{made.end:%Y%m%d}"
-    return (
-        f"p{made.start:%Y%m%d}"
-        if made.start == midnight(made.start)
-        else (f"p{made.start:%Y%m%d_%H%M}")
-    )
+    if made.start == midnight(made.start):
+        return f"p{made.start:%Y%m%d}"
+    return f"p{made.start:%Y%m%d_%H%M%S}" if made.start.second else f"p{made.start:%Y%m%d_%H%M}"
+
+
+def ahead_seconds(length: int) -> float:
+    """Give how far ahead the partitions of a length are made at most."""
+    return float(length * SPANS_AHEAD)
+
+
+def _turns(
+    missing: Iterable[tuple[PartitionedTable, datetime]],
+) -> Iterable[list[tuple[PartitionedTable, datetime]]]:
+    left = iter(missing)
+    while turn := list(islice(left, MADE_AT_ONCE)):
+        yield turn
+
+
+def _ahead(table: PartitionedTable, now: datetime, until: datetime, spans: int) -> list[datetime]:
+    """List the starts of the running span and of those that follow up to a time's, inclusive."""
+    start = span_start(now.astimezone(UTC), table.length)
+    starts = [start]
+    while (start := span_end(start, table.length)) <= until and len(starts) <= spans:
+        starts.append(start)
+    return starts
 
 
 def _bound(moment: datetime) -> str:

@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final, cast
 from uuid import UUID
 
+import structlog
+
 from fernando_telemetry.domain.limits import RECORD_BYTES
 from fernando_telemetry.domain.paging import Position
 from fernando_telemetry.domain.verdicts import Verdict
@@ -22,10 +24,12 @@ from fernando_telemetry.storage.lists import Row, listed
 from fernando_telemetry.storage.sessions import Connection, ControlPool
 from fernando_telemetry.storage.statements import load
 
+log = structlog.get_logger(__name__)
 sql = load("rejected_records")
 
 # What a kept record takes besides its bytes: the other columns, row and index headers.
 ROW_BYTES: Final = 400
+CLEAN_INTERVAL_SECONDS: Final = 60.0
 CLEAN_ROWS: Final = 1_000
 
 REJECTED_RECORDS: Final = Source(
@@ -187,6 +191,16 @@ class RejectedRecords:
         async with self._control.transaction() as connection:
             counted: int = await connection.fetchval(sql.kept_bytes, ROW_BYTES)
             return counted
+
+    async def run(self, now: datetime) -> None:
+        """Clean, as a duty of the leader; kept records age also where keeping is off.
+
+        Raises:
+            DatabaseUnavailable: The database does not answer.
+        """
+        cleaned = await self.clean(now)
+        if cleaned:
+            log.info("rejected_records_cleaned", records=cleaned)
 
     async def clean(self, now: datetime) -> int:
         """Delete what is older than its days, in steps of 1,000 with a transaction each.

@@ -128,6 +128,24 @@ metric_series = Table(
     Column("seen_on", Date, nullable=False, server_default=text("CURRENT_DATE")),
     UniqueConstraint("identity_hash"),
     Index("metric_series_metric_name_idx", "metric_name", "service_name", "host_name"),
+    # For the cardinality limit. Without seen_on: raising it daily stays a heap-only update.
+    Index("metric_series_metric_license_idx", "metric_name", "license_id"),
+)
+
+# How many series of a metric and licence count against the limit: exact under the row's lock.
+series_counts = Table(
+    "series_counts",
+    metadata,
+    Column("metric_name", Text, primary_key=True),
+    # '' for none: keys have no NULL.
+    Column("license_id", Text, primary_key=True),
+    # The day series_count is right for; a later day counts anew, since the window moved.
+    _required("counted_on", Date),
+    _required("series_count", Integer),
+    # Label keys, the one with most distinct values first, as of ranked_on and that many series.
+    Column("label_ranking", ARRAY(Text)),
+    Column("ranked_on", Date),
+    Column("ranked_count", Integer),
 )
 
 metric_samples = Table(
@@ -254,6 +272,8 @@ lanes = Table(
     Column("last_number", BigInteger),
     # Flushes at or below this number have left the table `flushes`.
     Column("pruned_through", BigInteger, nullable=False, server_default=text("0")),
+    # The leader looks for dead ones among them.
+    Index("lanes_open_idx", "lane", postgresql_where=text("last_number IS NULL")),
 )
 
 
@@ -278,6 +298,8 @@ flushes = Table(
     *_extent("distribution"),
     *_extent("business_metric"),
     *_extent("span"),
+    # Tokens and cursors ask by lane and number, whatever the day.
+    Index("flushes_flush_id_idx", "flush_id"),
     postgresql_partition_by="RANGE (committed_on)",
 )
 
@@ -343,6 +365,8 @@ request_marks = Table(
     Column("request_id", Uuid, primary_key=True),
     *_mark(),
     _required("created_at", Time),
+    # They are deleted by age.
+    Index("request_marks_created_at_idx", "created_at"),
 )
 
 # Records that got a verdict instead of being stored, kept where rejected_keep is on. Words are

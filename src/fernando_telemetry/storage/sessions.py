@@ -17,6 +17,7 @@ import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable, QueryTooExpensive
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.hosts import single_hosts
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -53,6 +54,9 @@ class SessionSettings:
     command_timeout_seconds: float
     lock_timeout_seconds: float
     statement_timeout_seconds: float
+    # Of several hosts in the DSN only one that takes writes will do: after a failover the others
+    # answer too, and refuse every flush.
+    writes: bool = True
 
     @classmethod
     def of(
@@ -61,6 +65,8 @@ class SessionSettings:
         dsn: str,
         role: str,
         statement_timeout_seconds: float | None = None,
+        *,
+        writes: bool = True,
     ) -> SessionSettings:
         """Give what a session of this program sets.
 
@@ -69,6 +75,7 @@ class SessionSettings:
             dsn: Where it goes.
             role: What it is for; PostgreSQL shows it as `fernando-telemetry <role>`.
             statement_timeout_seconds: Default: that of a query.
+            writes: Needs a server that is not read-only.
         """
         return cls(
             dsn,
@@ -77,7 +84,14 @@ class SessionSettings:
             settings.database_command_timeout_seconds,
             settings.lock_timeout_seconds,
             statement_timeout_seconds or settings.query_timeout_seconds,
+            writes,
         )
+
+    def hosts(self) -> list[str]:
+        """Give the DSNs to try in turn; one where the DSN itself says which host it wants."""
+        if not self.writes or "target_session_attrs" in self.dsn:
+            return [self.dsn]
+        return single_hosts(self.dsn)
 
     def server_settings(self) -> dict[str, str]:
         """Give the session's parameters in PostgreSQL's words."""
@@ -101,12 +115,38 @@ async def connect(settings: SessionSettings) -> Connection:
         DatabaseUnavailable: Nothing answers, or it refuses.
     """
     with translated():
-        return await asyncpg.connect(
-            settings.dsn,
-            timeout=settings.connect_timeout_seconds,
-            command_timeout=settings.command_timeout_seconds,
-            server_settings=settings.server_settings(),
-        )
+        return await _connect(settings)
+
+
+async def _connect(settings: SessionSettings, **options: Any) -> Connection:
+    """Open a session on the first host that answers and, of several, takes writes."""
+    hosts = settings.hosts()
+    wanted: Any = "read-write" if len(hosts) > 1 else None
+    for place, dsn in enumerate(hosts):
+        try:
+            return await asyncpg.connect(
+                dsn,
+                timeout=settings.connect_timeout_seconds,
+                command_timeout=settings.command_timeout_seconds,
+                server_settings=settings.server_settings(),
+                target_session_attrs=wanted,
+                **options,
+            )
+        except Exception as error:
+            if place == len(hosts) - 1 or not is_passing(error):
+                raise
+    raise AssertionError("a DSN names at least one host")
+
+
+def unavailable(error: BaseException) -> DatabaseUnavailable:
+    """Give the error for trouble that may pass, with a sentence that says which where it can."""
+    match getattr(error, "sqlstate", None):
+        case "53100":
+            return DatabaseUnavailable("The database's disk is full.", 2.0)
+        case "25006":
+            return DatabaseUnavailable("The database is read-only.", 1.0)
+        case _:
+            return DatabaseUnavailable("The database does not answer.", 1.0)
 
 
 @contextmanager
@@ -126,9 +166,7 @@ def translated(*, query: bool = False) -> Iterator[None]:
         if query and isinstance(error, asyncpg.QueryCanceledError):
             raise QueryTooExpensive("The query ran past its time-out.") from error
         if is_passing(error):
-            raise DatabaseUnavailable(
-                "The database does not answer.", retry_after_seconds=1.0
-            ) from error
+            raise unavailable(error) from error
         raise
 
 
@@ -150,13 +188,13 @@ class SessionPool:
         async with self._opening:
             if self._pool is None:
                 settings = self._settings
+
+                async def connect_one(_: Any, **options: Any) -> Connection:
+                    return await _connect(settings, **options)
+
+                connecting: Any = connect_one
                 self._pool = await asyncpg.create_pool(
-                    settings.dsn,
-                    min_size=0,
-                    max_size=self._size,
-                    timeout=settings.connect_timeout_seconds,
-                    command_timeout=settings.command_timeout_seconds,
-                    server_settings=settings.server_settings(),
+                    min_size=0, max_size=self._size, connect=connecting
                 )
             return self._pool
 
@@ -170,7 +208,8 @@ class SessionPool:
             options: Of the transaction.
         """
         pool = await self._opened()
-        async with pool.acquire(timeout=self._settings.connect_timeout_seconds) as lent:
+        patience = self._settings.connect_timeout_seconds * len(self._settings.hosts())
+        async with pool.acquire(timeout=patience) as lent:
             connection: Any = lent
             transaction = connection.transaction(**options)
             try:
@@ -182,6 +221,11 @@ class SessionPool:
                     connection.terminate()
                 else:
                     await transaction.rollback()
+                raise
+            except asyncpg.ReadOnlySQLTransactionError:
+                # The primary is another server now: every session of this pool leads astray.
+                connection.terminate()
+                await pool.expire_connections()
                 raise
             except BaseException:
                 if not connection.is_closed():

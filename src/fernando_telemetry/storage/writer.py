@@ -22,7 +22,9 @@ from fernando_telemetry.storage.flush import (
     RowsRefused,
     outcome_of,
 )
+from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result
+from fernando_telemetry.storage.overflow import note_overflow
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -32,6 +34,10 @@ log = structlog.get_logger(__name__)
 
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
+
+
+class FlushRefused(DatabaseUnavailable):
+    """PostgreSQL refuses a flush although it takes each of its rows: trying again is no use."""
 
 
 class _Pause:
@@ -132,21 +138,30 @@ class Writer:
         # twice, and one with a mark would be told a duplicate of itself.
         unknown: OutcomeUnknown | None = None
         tried: list[int] = []
+        # A refusal whose rows are to be found. Where the session is lost meanwhile the next
+        # attempt tells whether some are left.
+        refused: RowsRefused | None = None
         while True:
             group = [batches[place] for place in places]
             try:
                 if unknown is not None and await outcome_of(self._settings, unknown):
                     return _by_place(tried, unknown.results, len(batches))
                 unknown = None
+                if refused is not None:
+                    cause, refused = refused, None
+                    await self._isolate(group, cause, on_refused)
                 return _by_place(places, await self._attempt(group), len(batches))
             except OutcomeUnknown as lost:
                 unknown, tried = lost, places
                 await self._drop_lane()
-            except RowsRefused as refused:
-                await self._isolate(group, refused, on_refused)
+            except RowsRefused as error:
+                # Without the traceback, whose frames hold the group.
+                refused = error.with_traceback(None)
             except PartitionMissing:
                 self._partitions.forget()
                 await pause.wait()
+            except FlushRefused:
+                raise
             except DatabaseUnavailable as error:
                 await self._drop_lane()
                 log.warning("flush_retried", cause=repr(error.__cause__ or error))
@@ -180,16 +195,18 @@ class Writer:
 
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
         """Make the partitions and series that the rows need."""
-        needed = {
-            table.name: [
-                row[table.time_index] for batch in batches for row in batch.rows.rows[table.name]
-            ]
-            for table in RAW_TABLES
-        }
         now = datetime.now(UTC)
-        await self._partitions.ensure({**needed, "flushes": [now]})
-        identities = {identity for batch in batches for identity in batch.rows.series()}
-        return await self._series.resolve(identities, now.date()) if identities else {}
+        needed: dict[str, Sequence[datetime]] = {"flushes": [now]}
+        for table in RAW_TABLES:
+            times = RowsOfTable(table, batches)
+            _, first, last = times.extent()
+            if first and last and not self._partitions.is_within_one(table.name, first, last):
+                needed[table.name] = times.moments()
+        await self._partitions.ensure(needed)
+        identities = {identity for batch in batches for identity in batch.series()}
+        resolved = await self._series.resolve(identities, now.date()) if identities else {}
+        note_overflow(batches, resolved)
+        return {identity: series.series_id for identity, series in resolved.items()}
 
     async def _isolate(
         self,
@@ -202,31 +219,42 @@ class Writer:
         Each half is tried in a transaction that is rolled back, so nothing is stored here.
 
         Raises:
-            DatabaseUnavailable: The session was lost, or no single row is to blame.
+            DatabaseUnavailable: The session was lost; what was found so far is taken out.
+            PartitionMissing: A row's partition is gone.
+            FlushRefused: No single row is to blame.
         """
         found = 0
-        for batch in batches:
-            verdicts = []
-            for kind, index in await self._refused_rows(batch):
-                batch.tally.accepted -= 1
-                detail = "PostgreSQL refused the row; the server's log has its reason"
-                verdicts.append(Verdict(kind, index, "refused_by_database", "", detail))
-                batch.tally.add(verdicts[-1])
-                on_refused()
-                found += 1
-            if verdicts and batch.keep is not None:
-                batch.rejected += await batch.keep(verdicts)
-        log.error("rows_refused_by_database", rows=found, reason=str(refused))
+        try:
+            for batch in batches:
+                batch.make_plain()
+                verdicts: list[Verdict] = []
+                for kind, index in await self._refused_rows(batch):
+                    batch.tally.accepted -= 1
+                    detail = "PostgreSQL refused the row; the server's log has its reason"
+                    verdicts.append(Verdict(kind, index, "refused_by_database", "", detail))
+                    batch.tally.add(verdicts[-1])
+                    on_refused()
+                    found += 1
+                if verdicts and batch.keep is not None:
+                    batch.rejected += await batch.keep(verdicts)
+        finally:
+            log.error("rows_refused_by_database", rows=found, reason=str(refused))
         if not found and not _drop_rejected(batches):
-            raise DatabaseUnavailable("The database refuses the flush.", 2.0) from refused
+            raise FlushRefused("The database refuses the flush.", 2.0) from refused
 
     async def _refused_rows(self, batch: FlushBatch) -> list[tuple[RecordKind, int]]:
+        # All are found before one is taken out: a session lost in between must not leave rows
+        # that are gone and have no verdict.
+        bad = {
+            table.name: await self._bad_rows(
+                batch, table.name, list(range(len(batch.rows.rows[table.name])))
+            )
+            for table in RAW_TABLES
+        }
         places: list[tuple[RecordKind, int]] = []
         for table in RAW_TABLES:
-            rows = batch.rows.rows[table.name]
-            bad = await self._bad_rows(batch, table.name, list(range(len(rows))))
-            places += [batch.rows.places[table.name][place] for place in bad]
-            gone = set(bad)
+            places += [batch.rows.places[table.name][place] for place in bad[table.name]]
+            gone = set(bad[table.name])
             for columns in (batch.rows.rows, batch.rows.places):
                 columns[table.name][:] = [
                     item for place, item in enumerate(columns[table.name]) if place not in gone
@@ -240,8 +268,15 @@ class Writer:
         part.rows[table] = [batch.rows.rows[table][place] for place in places]
         trial = FlushBatch(None, batch.shard, part)
         series = await self._prepare([trial])
-        if await (await self._opened()).would_take(trial, series):
-            return []
+        lane = await self._opened()
+        try:
+            if await lane.would_take(trial, series):
+                return []
+        except PartitionMissing:
+            raise
+        except BaseException:
+            await self._drop_lane()
+            raise
         if len(places) == 1:
             return places
         middle = len(places) // 2

@@ -29,6 +29,7 @@ def admin_servicer(
     identity: Callable[[], ServerIdentity],
     ingest: IngestService,
     database_bytes: Callable[[], Awaitable[int]],
+    unsealed_partitions: Callable[[], Awaitable[int]],
     rejected: RejectedMethods,
 ) -> Any:
     """Make the servicer; methods not named here are absent."""
@@ -43,6 +44,7 @@ def admin_servicer(
             postgresql_version=known.postgresql_version,
             open_streams=ingest.counters.open_streams,
             queued_bytes=ingest.queued_bytes,
+            unsealed_partitions=await unsealed_partitions(),
             database_bytes=await database_bytes(),
             last_problem=ingest.counters.last_problem,
         )

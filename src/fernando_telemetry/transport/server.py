@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +13,9 @@ from grpc_health.v1.health import aio as health
 from grpc_reflection.v1alpha import reflection
 
 from fernando_telemetry.domain import limits
-from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.domain.errors import PortTaken
 from fernando_telemetry.transport.interceptors import ErrorInterceptor
+from fernando_telemetry.transport.listening import require_safe_host
 
 # What HTTP/2 may hold of a stream that is not being read, in bytes.
 STREAM_WINDOW_BYTES = 64 * 1024
@@ -25,29 +25,17 @@ Registration = Callable[[aio.Server], None]
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
-    """Where and how to listen; times in seconds."""
+    """Where and how to listen; times in seconds.
+
+    Attributes:
+        shares_port: The port is held by the parent of workers, which all listen on it.
+    """
 
     host: str
     port: int
     insecure_bind: bool
     keepalive_seconds: float
-
-
-def require_safe_host(host: str, *, insecure_bind: bool) -> None:
-    """Refuse an address beyond loopback, as there is neither TLS nor a key yet.
-
-    Raises:
-        StartupError: It is one, and `insecure_bind` does not say that this is wanted.
-    """
-    try:
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = host == "localhost"
-    if not loopback and not insecure_bind:
-        raise StartupError(
-            f"Listening on {host} would let everybody who reaches it read and write without TLS "
-            "or keys; if that is wanted, say --insecure-bind."
-        )
+    shares_port: bool = False
 
 
 class GrpcServer:
@@ -87,11 +75,7 @@ class GrpcServer:
         try:
             self.port = self._server.add_insecure_port(f"{host}:{self._options.port}")
         except RuntimeError:
-            raise StartupError(
-                f"Port {self._options.port} on {self._options.host} cannot be bound: another "
-                "server (fernando-telemetry, an OpenTelemetry collector) may use it; choose "
-                "another with --port."
-            ) from None
+            raise PortTaken(self._options.host, self._options.port) from None
         self.address = f"{host}:{self.port}"
         await self._server.start()
         await self._report(health_pb2.HealthCheckResponse.SERVING)
@@ -117,8 +101,9 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, Any]]:
         # nobody reads would hold more than a gigabyte (tests/load).
         ("grpc.http2.bdp_probe", 0),
         ("grpc.http2.lookahead_bytes", STREAM_WINDOW_BYTES),
-        # With it on, a forgotten old server would silently take half of the connections.
-        ("grpc.so_reuseport", 0),
+        # With it on, a forgotten old server would silently take half of the connections; the
+        # parent of workers has made sure that there is none (workers/held_port.py).
+        ("grpc.so_reuseport", int(options.shares_port)),
         ("grpc.keepalive_time_ms", int(options.keepalive_seconds * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         # Clients may ping as often as every 5 s, also without a call.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import grpc
@@ -28,27 +29,40 @@ TABLE: Final[tuple[tuple[type[errors.TelemetryError], grpc.StatusCode, str], ...
     (errors.NotImplementedYet, grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"),
     (errors.HelloRequired, grpc.StatusCode.FAILED_PRECONDITION, "HELLO_REQUIRED"),
     (errors.SequenceGap, grpc.StatusCode.FAILED_PRECONDITION, "SEQUENCE_GAP"),
+    (errors.ProducerFenced, grpc.StatusCode.ABORTED, "PRODUCER_FENCED"),
     (errors.RequestIdReused, grpc.StatusCode.ALREADY_EXISTS, "REQUEST_ID_REUSED"),
     (errors.Overloaded, grpc.StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED"),
     (errors.Draining, grpc.StatusCode.UNAVAILABLE, "DRAINING"),
     (errors.DatabaseUnavailable, grpc.StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE"),
     (errors.QueryTooExpensive, grpc.StatusCode.RESOURCE_EXHAUSTED, "QUERY_TOO_EXPENSIVE"),
+    (errors.CursorInvalid, grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"),
+    (errors.CursorTooOld, grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD"),
     (errors.CommitTokenNotReached, grpc.StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED"),
 )
 
 
 def _metadata(error: errors.TelemetryError) -> dict[str, str]:
     match error:
-        case errors.InvalidField():
+        case errors.InvalidField() | errors.CursorInvalid():
             return {"field": error.field}
+        case errors.CursorTooOld() if error.oldest_available_at is not None:
+            return {"oldest_available_at": _rfc3339(error.oldest_available_at)}
         case errors.InvalidFilter():
             return {"position": str(error.position)}
         case errors.SequenceGap():
             return {"expected": str(error.expected), "got": str(error.got)}
+        case errors.ProducerFenced():
+            return {"producer_id": error.producer_id, "producer_epoch": str(error.epoch)}
         case errors.BatchRefused():
             return {"refusal": error.reason}
+        case errors.DiskBudgetReached():
+            return {"resource": "disk"}
         case _:
             return {}
+
+
+def _rfc3339(time: datetime) -> str:
+    return time.astimezone(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _details(error: errors.TelemetryError, reason: str) -> list[Message]:

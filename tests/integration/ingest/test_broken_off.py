@@ -42,6 +42,7 @@ async def test_a_cancel_in_mid_batch(
         async with IngestCall(channel) as stream:
             await stream.welcome()
             await stream.send(batch(1, event()), batch(2, event()))
+            await both_are_accepted(server)
             await a_writer_waits(connection)
         await no_stream_is_open(server)
     await becomes(connection, COUNT, 2)
@@ -105,6 +106,16 @@ async def test_half_a_message_is_no_batch(channel: aio.Channel, connection: Any)
         await stream.send(whole[:-3])
         assert (await stream.failure()).reason == "UNDECODABLE"
     assert await connection.fetchval(COUNT) == 0
+
+
+async def both_are_accepted(server: Application) -> None:
+    """Wait until the server has read the second batch of its only stream."""
+    ingest_service = server._ingest
+    assert ingest_service is not None
+    (stream,) = ingest_service._streams
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while stream._accepted < 2:  # noqa: ASYNC110 - a state of the server
+            await asyncio.sleep(0.01)
 
 
 async def no_stream_is_open(server: Application) -> None:

@@ -15,7 +15,9 @@ from tests.conftest import share
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest
 from tests.integration.ingest.records import columns, field, records
 from tests.integration.ingest.rejects import KEPT, listed, replay
-from tests.integration.ingest.test_mutated_batches import cut, rich, spoilt
+from tests.integration.ingest.spoiling import cut, rich, spoilt
+
+pytestmark = pytest.mark.usefixtures("each_path")
 
 # Whose verdict says where among its neighbours the trouble was.
 PLACED = "metric_columns.series["

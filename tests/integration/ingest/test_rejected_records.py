@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Callable
@@ -32,7 +33,7 @@ from fernando_telemetry.storage.rejected_records import ROW_BYTES, RejectedRecor
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
-from tests.integration.ingest.locks import a_writer_waits, held
+from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, held
 from tests.integration.ingest.records import (
     columns,
     event,
@@ -46,6 +47,8 @@ from tests.integration.ingest.records import (
 from tests.integration.ingest.rejects import KEPT, listed, these_weeks
 from tests.integration.transport.failures import failure_of
 from tests.integration.transport.server_log import ServerLog
+
+pytestmark = pytest.mark.usefixtures("each_path")
 
 Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
@@ -301,6 +304,18 @@ async def test_old_ones_are_cleaned_in_steps(database: str, connection: Any) -> 
     assert [row["record"] for row in left] == [b"new"]
     assert await records.kept_bytes() == 10 * (len(b"new") + ROW_BYTES)
     await control.close()
+
+
+async def test_a_server_that_keeps_none_cleans(
+    settings: Settings, serving: Serving, connection: Any
+) -> None:
+    await connection.execute(INSERT, now() - timedelta(days=8), 5, b"old")
+    await connection.execute(INSERT, now(), 1, b"new")
+    off = settings.model_copy(update={"rejected_keep": False})
+    async with serving(off), asyncio.timeout(DEADLINE_SECONDS):
+        while await connection.fetchval(KEPT) > 1:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert await connection.fetchval("SELECT record FROM rejected_records") == b"new"
 
 
 async def test_pages_and_filters(channel: aio.Channel, connection: Any) -> None:

@@ -14,6 +14,7 @@ from grpc import StatusCode, aio
 
 from fernando.telemetry.v1 import (
     AdminServiceStub,
+    GetServerInfoRequest,
     MetricColumns,
     MetricSeries,
     MetricType,
@@ -28,6 +29,8 @@ from tests.integration.ingest.records import columns, event, field, kpi, now, sa
 from tests.integration.ingest.rejects import KEPT, listed, replay, these_weeks
 from tests.integration.transport.failures import failure_of
 from tests.integration.transport.server_log import ServerLog
+
+pytestmark = pytest.mark.usefixtures("each_path")
 
 Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
@@ -324,3 +327,28 @@ async def test_new_records_flow_beside_a_replay(
             assert (await ingest(second, request(event("new")))).result.accepted_count == 1
         assert await running == (500, 0)
     assert await connection.fetchval(STORED) == 520
+
+
+async def test_a_full_disk_stops_a_replay(
+    channel: aio.Channel, patient: Settings, serving: Serving, connection: Any
+) -> None:
+    await keep(channel, event("late", event_timestamp=stamp(now() - timedelta(days=2))))
+    full = patient.model_copy(update={"disk_budget_bytes": 1})
+    async with serving(full) as other, aio.insecure_channel(other.address) as second:
+        await _until_refused(second)
+        assert await replay(second, dry_run=True) == (1, 0)
+        with pytest.raises(aio.AioRpcError) as caught:
+            await replay(second)
+    failure = failure_of(caught.value)
+    assert (failure.code, failure.reason) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
+    assert await connection.fetchval(KEPT) == 1
+    assert await connection.fetchval(STORED) == 0
+
+
+async def _until_refused(channel: aio.Channel) -> None:
+    stub: Any = AdminServiceStub(channel)
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        last_problem = ""
+        while "refused" not in last_problem:
+            last_problem = (await stub.GetServerInfo(GetServerInfoRequest())).last_problem
+            await asyncio.sleep(0.01)

@@ -35,6 +35,8 @@ from fernando_telemetry.settings import Settings
 from tests.integration.ingest.ingest_call import IngestCall, ingest, request
 from tests.integration.ingest.records import columns, event, kpi, now, sample, span, stamp
 
+pytestmark = pytest.mark.usefixtures("each_path")
+
 Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 TRACE, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FIRST_SECOND = -62_135_596_800

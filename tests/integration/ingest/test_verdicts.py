@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
@@ -21,7 +23,9 @@ from fernando.telemetry.v1 import (
     SpanLink,
     VerdictReason,
 )
+from fernando_telemetry.app import Application
 from fernando_telemetry.domain import limits
+from fernando_telemetry.settings import Settings
 from tests.integration.ingest.ingest_call import IngestCall, batch
 from tests.integration.ingest.judging import Bad, Raw, judge
 from tests.integration.ingest.records import (
@@ -35,6 +39,8 @@ from tests.integration.ingest.records import (
     stamp,
 )
 from tests.integration.transport.server_log import ServerLog
+
+pytestmark = pytest.mark.usefixtures("each_path")
 
 LONGEST_AGES = {"event_timestamp": 90, "metric_timestamp": 180, "period_end": 180, "start_time": 30}
 
@@ -615,7 +621,8 @@ async def test_verdict_refused_by_database(
     async with IngestCall(channel) as stream:
         await stream.welcome()
         names = ["a", "b", "refused", "c", "d", "refused", "e"]
-        committed = await stream.commit(1, *map(event, names), sample(), span())
+        records = [*map(event, names), sample(), span()]
+        committed = await stream.commit(1, *records)
         again = await stream.commit(2, event("f"))
         await stream.end()
     assert [(one.index, one.reason, one.field_path) for one in committed.verdicts] == [
@@ -630,7 +637,7 @@ async def test_verdict_refused_by_database(
     assert "refuses" in entries[0]["reason"]
     async with IngestCall(channel) as stream:
         await stream.welcome()
-        await stream.send(batch(1))
+        await stream.send(batch(1, *records))
         repeat = (await stream.ack()).duplicate
     assert (repeat.accepted_count, repeat.rejected_count) == (7, 2)
 
@@ -644,3 +651,83 @@ async def test_verdicts_stop_at_a_hundred_and_counts_go_on(
     assert len(committed.verdicts) == 100
     assert committed.verdicts_truncated
     assert (committed.accepted_count, committed.rejected_count) == (1, 150)
+
+
+SMALL_LIMIT = 3
+
+
+@pytest.fixture
+async def limited(
+    settings: Settings, serving: Callable[[Settings], AbstractAsyncContextManager[Application]]
+) -> AsyncIterator[Application]:
+    """A server that lets a metric have few series."""
+    small = settings.model_copy(update={"series_limit": SMALL_LIMIT, "health_interval_seconds": 0})
+    async with serving(small) as app:
+        yield app
+
+
+async def test_verdict_label_cardinality(limited: Application, connection: Any) -> None:
+    """Samples, distributions and columns are kept; the ack counts and lists what became coarser."""
+    made = sample("m", labels={"user": "u0", "region": "eu"})
+    metrics = [sample("m", labels={"user": f"u{n}", "region": "eu"}) for n in range(SMALL_LIMIT)]
+    later = [
+        sample("m", labels={"user": "new", "region": "us"}, percentile_50=1.0),
+        made,
+        sample("m", labels={"user": "newer", "region": "us"}),
+    ]
+    packed = MetricColumns(
+        series=[
+            MetricSeries(metric_name="m", metric_type=MetricType.METRIC_TYPE_GAUGE, labels=labels)
+            for labels in ({"user": "u1", "region": "eu"}, {"user": "newest", "region": "us"})
+        ],
+        series_index=[0, 1, 1],
+        time_unix_micros=[int(now().timestamp() * 1e6) + n for n in range(3)],
+        value=[1.0, 2.0, 3.0],
+    )
+    async with aio.insecure_channel(limited.address) as channel, IngestCall(channel) as stream:
+        await stream.welcome()
+        first = await stream.commit(1, *metrics)
+        assert (first.accepted_count, first.adjusted_count) == (SMALL_LIMIT, 0)
+        second = await stream.commit(2, *later, packed)
+        await stream.end()
+    async with aio.insecure_channel(limited.address) as channel, IngestCall(channel) as stream:
+        await stream.welcome()
+        await stream.send(batch(2, *later, packed))
+        repeat = (await stream.ack()).duplicate
+        await stream.end()
+    assert (second.accepted_count, second.rejected_count, second.adjusted_count) == (6, 0, 4)
+    system, column = RecordKind.RECORD_KIND_SYSTEM_METRIC, RecordKind.RECORD_KIND_METRIC_COLUMNS
+    places = [(one.kind, one.index) for one in second.verdicts]
+    assert places == [(system, 0), (system, 2), (column, 1), (column, 2)]
+    for one in second.verdicts:
+        assert one.kept
+        assert one.reason == VerdictReason.VERDICT_REASON_LABEL_CARDINALITY
+        assert one.field_path == "labels.user"
+        assert one.detail
+    assert (repeat.accepted_count, repeat.adjusted_count) == (6, 4)
+    rows = await connection.fetch(
+        "SELECT labels ->> 'user' AS user, labels ->> 'region' AS region, count(*) AS count "
+        "FROM system_metrics GROUP BY 1, 2 ORDER BY 1"
+    )
+    assert [tuple(row) for row in rows] == [
+        ("__overflow__", "us", 4),
+        ("u0", "eu", 2),
+        ("u1", "eu", 2),
+        ("u2", "eu", 1),
+    ]
+
+
+async def test_more_than_a_hundred_overflowed_samples_are_counted(
+    limited: Application, connection: Any
+) -> None:
+    metrics = [sample("m", labels={"user": f"u{n}"}) for n in range(SMALL_LIMIT + 150)]
+    async with aio.insecure_channel(limited.address) as channel, IngestCall(channel) as stream:
+        await stream.welcome()
+        committed = await stream.commit(1, *metrics, sample("m", metric_type=0))
+        await stream.end()
+    assert (committed.accepted_count, committed.rejected_count) == (SMALL_LIMIT + 150, 1)
+    assert committed.adjusted_count == 150
+    assert len(committed.verdicts) == limits.VERDICTS_PER_ACK
+    assert committed.verdicts_truncated
+    assert await connection.fetchval("SELECT count(*) FROM system_metrics") == SMALL_LIMIT + 150
+    assert limited.counters.overflowed == 150

@@ -12,6 +12,7 @@ from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.storage.sessions import ReaderPool
+from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.transport.event_servicer import EventService
 from fernando_telemetry.transport.metric_servicer import MetricService
 from fernando_telemetry.transport.trace_servicer import TraceService
@@ -26,18 +27,23 @@ async def readers(database: str) -> AsyncIterator[ReaderPool]:
 
 
 @pytest.fixture
-def events(readers: ReaderPool) -> EventService:
-    return EventService(EventQueries(readers))
+def snapshots(readers: ReaderPool) -> Snapshots:
+    return Snapshots(readers, 0.5)
 
 
 @pytest.fixture
-def metrics(readers: ReaderPool) -> MetricService:
-    return MetricService(MetricQueries(readers))
+def events(snapshots: Snapshots) -> EventService:
+    return EventService(EventQueries(snapshots))
 
 
 @pytest.fixture
-def traces(readers: ReaderPool) -> TraceService:
-    return TraceService(TraceQueries(readers))
+def metrics(snapshots: Snapshots) -> MetricService:
+    return MetricService(MetricQueries(snapshots))
+
+
+@pytest.fixture
+def traces(snapshots: Snapshots) -> TraceService:
+    return TraceService(TraceQueries(snapshots))
 
 
 @pytest.fixture

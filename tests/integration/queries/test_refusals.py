@@ -163,9 +163,15 @@ async def test_page_token_of_other_arguments(
 
 
 @EVERY_LIST
-async def test_not_implemented(lists: Lists, kind: type[Any], today: datetime) -> None:
-    with pytest.raises(NotImplementedYet, match="min_commit_token"):
-        await lists[kind](kind(time_range=day(today), min_commit_token="t"), None)
+@pytest.mark.parametrize(
+    "token", ["t", "1" * 17, "0" * 16, "-" + "1" * 15, "0000010000000000", "8" + "0" * 14 + "1"]
+)
+async def test_a_damaged_commit_token(
+    lists: Lists, kind: type[Any], today: datetime, token: str
+) -> None:
+    with pytest.raises(InvalidField, match="min_commit_token") as caught:
+        await lists[kind](kind(time_range=day(today), min_commit_token=token), None)
+    assert caught.value.field == "min_commit_token"
 
 
 async def test_methods_of_later_issues(events: EventService, metrics: MetricService) -> None:

@@ -103,6 +103,15 @@ async def test_error_invalid_field(channel: aio.Channel) -> None:
     )
 
 
+async def test_error_commit_token_not_reached(settings: Settings, serving: Serving) -> None:
+    impatient = settings.model_copy(update={"commit_token_wait_seconds": 0})
+    async with serving(impatient) as app, aio.insecure_channel(app.address) as channel:
+        request = listing(min_commit_token="0000990000000001")
+        found = await failure(EventServiceStub(channel).ListEvents(request))
+    assert summary(found) == expected(StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED")
+    assert found.retry_after_seconds
+
+
 async def test_error_invalid_filter(channel: aio.Channel) -> None:
     found = await failure(EventServiceStub(channel).ListEvents(listing(filter='nonsense = "x"')))
     assert summary(found) == expected(INVALID, "INVALID_FILTER", {"position": "0"}, ("filter",))

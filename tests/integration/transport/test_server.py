@@ -21,7 +21,7 @@ from fernando_telemetry.app import Application
 from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.settings import Settings
-from fernando_telemetry.transport.server import require_safe_host
+from fernando_telemetry.transport.listening import require_safe_host
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, ingest_failure, request
 from tests.integration.ingest.records import event
 from tests.integration.transport.failures import failure_of

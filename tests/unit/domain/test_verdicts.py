@@ -28,6 +28,32 @@ def test_a_tally_keeps_the_first_hundred_verdicts_and_all_counts() -> None:
     assert (tally.rejected, tally.adjusted) == (101, 1)
 
 
+def test_what_is_taken_back_leaves_the_other_verdicts_and_counts() -> None:
+    tally = Tally()
+    tally.add(verdict(5))
+    for index in range(150):
+        tally.add(Verdict("span", index, "label_cardinality", "", "x", kept=True))
+    tally.add_kept(3)
+    assert tally.truncated
+    tally.take_back("label_cardinality", 153)
+    assert (tally.rejected, tally.adjusted, tally.truncated) == (1, 0, False)
+    assert [one.index for one in tally.verdicts] == [5]
+
+
+def test_verdicts_stand_by_kind_and_index() -> None:
+    tally = Tally()
+    for kind, index in (("metric_columns", 0), ("system_metric", 2), ("event", 9)):
+        tally.add(Verdict(kind, index, "x", "", ""))  # type: ignore[arg-type]
+    tally.add(Verdict("system_metric", 1, "x", "", ""))
+    tally.sort()
+    assert [(one.kind, one.index) for one in tally.verdicts] == [
+        ("event", 9),
+        ("system_metric", 1),
+        ("system_metric", 2),
+        ("metric_columns", 0),
+    ]
+
+
 def test_a_rejection_says_field_and_reason() -> None:
     rejection = Rejection("text_too_long", "labels.region", "at most 256 bytes")
     assert str(rejection) == "labels.region: text_too_long: at most 256 bytes"

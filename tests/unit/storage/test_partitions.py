@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from fernando_telemetry.domain.calendar import PartitionLength
+from fernando_telemetry.domain.calendar import HOUR, TEN_MINUTES, PartitionLength
 from fernando_telemetry.storage.partitions import BEGINNING, Partitions, parse_bounds, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
@@ -64,7 +64,7 @@ async def test_servers_that_need_one_partition_make_it_once(database: str, conne
         await pool.close()
 
 
-@pytest.mark.parametrize("length", ["hour", "ten_minutes"])
+@pytest.mark.parametrize("length", [HOUR, TEN_MINUTES, 10])
 async def test_the_length_may_change_on_a_live_database(
     database: str, connection: Any, length: PartitionLength
 ) -> None:

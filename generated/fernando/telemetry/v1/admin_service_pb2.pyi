@@ -103,9 +103,7 @@ class GetServerInfoResponse(_message.Message):
     queued_bytes: _builtins.int
     """Output only. Bytes of batches admitted and not yet committed on this process."""
     unsealed_partitions: _builtins.int
-    """Output only. Partitions whose time has passed and which still lack their final indexes. Not
-    implemented yet: 0.
-    """
+    """Output only. Partitions whose time has passed and which still lack their final indexes."""
     database_bytes: _builtins.int
     """Output only. Size of the database, in bytes."""
     last_problem: _builtins.str

@@ -139,8 +139,8 @@ class AdminServiceServicer:
 
         Errors:
         - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
-        - UNAVAILABLE DATABASE_UNAVAILABLE or DRAINING, with RetryInfo: what was stored by then is
-        stored, the rest is still kept.
+        - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+        DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -65,8 +65,8 @@ class AdminServiceStub:
 
     Errors:
     - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
-    - UNAVAILABLE DATABASE_UNAVAILABLE or DRAINING, with RetryInfo: what was stored by then is
-      stored, the rest is still kept.
+    - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+      DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
     """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
     """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
@@ -114,8 +114,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     Errors:
     - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
-    - UNAVAILABLE DATABASE_UNAVAILABLE or DRAINING, with RetryInfo: what was stored by then is
-      stored, the rest is still kept.
+    - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+      DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
     """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
@@ -196,8 +196,8 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors:
         - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
-        - UNAVAILABLE DATABASE_UNAVAILABLE or DRAINING, with RetryInfo: what was stored by then is
-          stored, the rest is still kept.
+        - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+          DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
         """
 
     @_abc_1.abstractmethod

@@ -68,7 +68,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
     """
     ERROR_REASON_REQUEST_ID_REUSED: _ErrorReason.ValueType  # 8
-    """ALREADY_EXISTS. The `request_id` came with other content before. Not sent yet.
+    """ALREADY_EXISTS. The `request_id` came with other content before. Nothing was stored now.
 
         {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando", "metadata": {}}
     """
@@ -92,7 +92,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_PRODUCER_FENCED: _ErrorReason.ValueType  # 22
     """ABORTED. A newer stream said hello with the same `producer_id`. Do not reconnect under that
-    name by yourself: two producers with one name would fence each other for ever. Not sent yet.
+    name by yourself: two producers with one name would fence each other for ever. The epoch is
+    that of the stream which ends.
 
         {"reason": "PRODUCER_FENCED", "domain": "telemetry.fernando",
          "metadata": {"producer_id": "checkout-7f9c", "producer_epoch": "3"}}
@@ -116,7 +117,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
         {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
     """
     ERROR_REASON_OVERLOADED: _ErrorReason.ValueType  # 30
-    """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+    """RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again. Where it is
+    the database's disk that has none, the metadata is `{"resource": "disk"}`.
 
         {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
     """
@@ -147,7 +149,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: _ErrorReason.ValueType  # 41
     """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
-    says when to try again. Not sent yet.
+    says when to try again.
 
         {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
          "metadata": {}}
@@ -268,7 +270,7 @@ yet.
      "metadata": {"resource": "alert_rule", "id": "01981f5c-98d0-7c0a-8a40-2f5f0b8d5c11"}}
 """
 ERROR_REASON_REQUEST_ID_REUSED: ErrorReason.ValueType  # 8
-"""ALREADY_EXISTS. The `request_id` came with other content before. Not sent yet.
+"""ALREADY_EXISTS. The `request_id` came with other content before. Nothing was stored now.
 
     {"reason": "REQUEST_ID_REUSED", "domain": "telemetry.fernando", "metadata": {}}
 """
@@ -292,7 +294,8 @@ Reconnect and go on from the welcome.
 """
 ERROR_REASON_PRODUCER_FENCED: ErrorReason.ValueType  # 22
 """ABORTED. A newer stream said hello with the same `producer_id`. Do not reconnect under that
-name by yourself: two producers with one name would fence each other for ever. Not sent yet.
+name by yourself: two producers with one name would fence each other for ever. The epoch is
+that of the stream which ends.
 
     {"reason": "PRODUCER_FENCED", "domain": "telemetry.fernando",
      "metadata": {"producer_id": "checkout-7f9c", "producer_epoch": "3"}}
@@ -316,7 +319,8 @@ is no RetryInfo, since a retry changes nothing.
     {"reason": "TOO_LARGE", "domain": "telemetry.fernando", "metadata": {}}
 """
 ERROR_REASON_OVERLOADED: ErrorReason.ValueType  # 30
-"""RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again.
+"""RESOURCE_EXHAUSTED. The server has no room now. RetryInfo says when to try again. Where it is
+the database's disk that has none, the metadata is `{"resource": "disk"}`.
 
     {"reason": "OVERLOADED", "domain": "telemetry.fernando", "metadata": {}}
 """
@@ -347,7 +351,7 @@ RetryInfo: ask for less.
 """
 ERROR_REASON_COMMIT_TOKEN_NOT_REACHED: ErrorReason.ValueType  # 41
 """UNAVAILABLE. The database read does not show the commit of `min_commit_token` yet. RetryInfo
-says when to try again. Not sent yet.
+says when to try again.
 
     {"reason": "COMMIT_TOKEN_NOT_REACHED", "domain": "telemetry.fernando",
      "metadata": {}}

@@ -49,13 +49,14 @@ class ListEventsRequest(_message.Message):
     """
     page_token: _builtins.str
     """The `next_page_token` of the page before; empty for the first page. Every other argument except
-    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    `page_size` and `min_commit_token` must be as it was in that request, else INVALID_ARGUMENT
+    INVALID_PAGE_TOKEN.
     """
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
@@ -131,7 +132,8 @@ class SummarizeEventsRequest(_message.Message):
     """
     page_token: _builtins.str
     """The `next_page_token` of the page before; empty for the first page. Every other argument except
-    `page_size` must be as it was in that request, else INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    `page_size` and `min_commit_token` must be as it was in that request, else INVALID_ARGUMENT
+    INVALID_PAGE_TOKEN.
     """
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or

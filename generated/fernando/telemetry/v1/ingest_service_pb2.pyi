@@ -71,9 +71,9 @@ class _BatchRefusalReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Ba
     BATCH_REFUSAL_REASON_UNSPECIFIED: _BatchRefusalReason.ValueType  # 0
     """Not set."""
     BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: _BatchRefusalReason.ValueType  # 1
-    """The number is known with other content. Content is compared decoded, whatever the order of map
-    keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
-    acknowledged as a duplicate.
+    """The number is known with other content, among the last 1,024 of the producer; what was
+    committed under it stays. Content is compared decoded, whatever the order of map keys and
+    whatever unknown fields there are.
     """
     BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: _BatchRefusalReason.ValueType  # 2
     """`record_count` is set and differs from the number of records that arrived."""
@@ -98,9 +98,9 @@ class BatchRefusalReason(_BatchRefusalReason, metaclass=_BatchRefusalReasonEnumT
 BATCH_REFUSAL_REASON_UNSPECIFIED: BatchRefusalReason.ValueType  # 0
 """Not set."""
 BATCH_REFUSAL_REASON_SEQUENCE_CONFLICT: BatchRefusalReason.ValueType  # 1
-"""The number is known with other content. Content is compared decoded, whatever the order of map
-keys and whatever unknown fields there are. Not implemented yet: at present such a batch is
-acknowledged as a duplicate.
+"""The number is known with other content, among the last 1,024 of the producer; what was
+committed under it stays. Content is compared decoded, whatever the order of map keys and
+whatever unknown fields there are.
 """
 BATCH_REFUSAL_REASON_RECORD_COUNT_MISMATCH: BatchRefusalReason.ValueType  # 2
 """`record_count` is set and differs from the number of records that arrived."""
@@ -165,8 +165,11 @@ class _VerdictReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Verdict
     VERDICT_REASON_UNKNOWN_SERIES_INDEX: _VerdictReason.ValueType  # 17
     """`series_index` of a sample points beyond `series`."""
     VERDICT_REASON_LABEL_CARDINALITY: _VerdictReason.ValueType  # 18
-    """The metric has had 100,000 series of this licence in the last 7 days, and the record would make
-    another. Not implemented yet: no record gets it.
+    """The metric has had 100,000 series (a setting of the server) of this licence in the last 7 days,
+    and the record would make another. The record was kept in a series whose label with most
+    distinct values in the metric is `__overflow__`; `field_path` names it, such as `labels.user`.
+    It is `labels` where that did not suffice (10,000 such series): then all labels and the
+    instance, and after 1,000 of these service, host and unit as well, were replaced.
     """
     VERDICT_REASON_LICENSE_NOT_ALLOWED: _VerdictReason.ValueType  # 19
     """The caller's API key may not write for the record's licence. Not implemented yet: no record
@@ -232,8 +235,11 @@ VERDICT_REASON_TOO_MANY_LABELS: VerdictReason.ValueType  # 16
 VERDICT_REASON_UNKNOWN_SERIES_INDEX: VerdictReason.ValueType  # 17
 """`series_index` of a sample points beyond `series`."""
 VERDICT_REASON_LABEL_CARDINALITY: VerdictReason.ValueType  # 18
-"""The metric has had 100,000 series of this licence in the last 7 days, and the record would make
-another. Not implemented yet: no record gets it.
+"""The metric has had 100,000 series (a setting of the server) of this licence in the last 7 days,
+and the record would make another. The record was kept in a series whose label with most
+distinct values in the metric is `__overflow__`; `field_path` names it, such as `labels.user`.
+It is `labels` where that did not suffice (10,000 such series): then all labels and the
+instance, and after 1,000 of these service, host and unit as well, were replaced.
 """
 VERDICT_REASON_LICENSE_NOT_ALLOWED: VerdictReason.ValueType  # 19
 """The caller's API key may not write for the record's licence. Not implemented yet: no record
@@ -515,9 +521,7 @@ class StreamWelcome(_message.Message):
     resend what is kept above it; what lies at or below it is done. 0: no number is known.
     """
     producer_epoch: _builtins.int
-    """Output only. Counts the hellos of this producer. Once fencing is implemented, a higher one ends
-    this stream.
-    """
+    """Output only. Rises with every hello of this producer; a newer one ends this stream."""
     contract_revision: _builtins.int
     """Output only. Revision of the contract the server knows; it rises with every addition."""
     @_builtins.property

@@ -70,9 +70,10 @@ class IngestServiceServicer:
         - INVALID_ARGUMENT INVALID_FIELD: `producer_id`, a default or a batch's `sequence` is not
         valid.
         - INVALID_ARGUMENT UNDECODABLE: a message is not a StreamTelemetryRequest.
-        - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`. Not
-        implemented yet.
-        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience.
+        - ABORTED PRODUCER_FENCED: a newer stream said hello with the same `producer_id`, on whatever
+        server; the older one learns it at its next commit.
+        - RESOURCE_EXHAUSTED OVERLOADED, with RetryInfo: no room within the server's patience, or none
+        on the database's disk (`resource` is `disk`).
         - RESOURCE_EXHAUSTED without ErrorInfo: a message above 16 MiB; gRPC itself ends the stream.
         - UNAVAILABLE DRAINING, with RetryInfo: the server stops.
         - UNAVAILABLE DATABASE_UNAVAILABLE, with RetryInfo: batches were held for as long as the server
@@ -91,8 +92,8 @@ class IngestServiceServicer:
         `request_id` is not used up.
         - INVALID_ARGUMENT INVALID_FIELD: `request_id` or a default is not valid.
         - INVALID_ARGUMENT UNDECODABLE: the request is not an IngestTelemetryRequest.
-        - ALREADY_EXISTS REQUEST_ID_REUSED: the `request_id` came with other content before. Not
-        implemented yet: at present such a request is answered as a repeat.
+        - ALREADY_EXISTS REQUEST_ID_REUSED: the `request_id` came with other content before; nothing is
+        stored. Content is compared as for SEQUENCE_CONFLICT.
         - RESOURCE_EXHAUSTED OVERLOADED, UNAVAILABLE DRAINING or DATABASE_UNAVAILABLE, with RetryInfo:
         nothing is known to be stored; retry with the same `request_id`.
         """

@@ -215,8 +215,9 @@ class MetricSeries(_message.Message):
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further dimensions. At most 64, else TOO_MANY_LABELS; keys 1 to 64 and values at most 256
         bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). Each new combination of values is a
-        new series: ids of requests or users do not belong here. A key sent twice counts with its last
-        value.
+        new series: ids of requests or users do not belong here. Where the metric has too many series,
+        a new one's label with most distinct values becomes `__overflow__`: LABEL_CARDINALITY. A key
+        sent twice counts with its last value.
         """
 
     def __init__(
@@ -344,8 +345,9 @@ class SystemMetric(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Further dimensions, part of the series' identity. At most 64, else TOO_MANY_LABELS; keys 1 to
-        64 and values at most 256 bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). A key sent
-        twice counts with its last value.
+        64 and values at most 256 bytes, else TEXT_TOO_LONG (an empty key is FIELD_MISSING). Where the
+        metric has too many series, a new one's label with most distinct values becomes `__overflow__`:
+        LABEL_CARDINALITY. A key sent twice counts with its last value.
         """
 
     @_builtins.property

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from fernando_telemetry.domain.limits import FUTURE_SECONDS, PERIOD_END_FUTURE_DAYS
+from fernando_telemetry.domain.limits import (
+    FUTURE_SECONDS,
+    PARTITION_HORIZON_DAYS,
+    PERIOD_END_FUTURE_DAYS,
+)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # PostgreSQL's timestamptz goes further; Python's datetime and RFC 3339 do not.
@@ -35,6 +39,12 @@ class Retention:
     metrics_days: int
     business_days: int
     traces_days: int
+
+    @property
+    def accepted_days(self) -> int:
+        """Age of the oldest record that counts as accepted: 400 days where one has no limit."""
+        days = (self.events_days, self.metrics_days, self.business_days, self.traces_days)
+        return max(*days, 0 if all(days) else PARTITION_HORIZON_DAYS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,11 @@ INSERT INTO lanes (lane) SELECT coalesce(max(lane), 0) + 1 FROM lanes RETURNING 
 -- $1 lane int4
 SELECT pg_advisory_lock(1179603534, $1::int4);
 
+-- name: keep_plans
+-- Lets this session keep its plans: a flush's statements are the same each time, and planning
+-- the locks and marks anew costs twice what running them does.
+SET plan_cache_mode = auto;
+
 -- name: await_lane_end
 -- Waits until the session that held a lane is gone, its last transaction included.
 -- $1 lane int4

@@ -16,6 +16,7 @@ from fernando.telemetry.v1 import (
 )
 from fernando.telemetry.v1 import GoAway as GoAwayMessage
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.flush_ids import commit_token
 from fernando_telemetry.domain.verdicts import Tally, Verdict
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS, RECORD_KINDS, VERDICTS
 from fernando_telemetry.ingest.group_commit import Outcome
@@ -56,7 +57,7 @@ def committed_message(tally: Tally, flush_id: int | None) -> BatchCommitted:
         adjusted_count=tally.adjusted,
         verdicts=[verdict_message(verdict) for verdict in tally.verdicts],
         verdicts_truncated=tally.truncated,
-        commit_token="" if flush_id is None else f"{flush_id:x}",
+        commit_token="" if flush_id is None else commit_token(flush_id),
     )
 
 

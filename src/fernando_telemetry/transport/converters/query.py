@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from fernando.telemetry.v1 import TimeRange as TimeRangeMessage
-from fernando_telemetry.domain.errors import InvalidTimeRange, NotImplementedYet
+from fernando_telemetry.domain.errors import InvalidTimeRange
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.queries.pages import ListRequest
 from fernando_telemetry.transport.converters.timestamp import datetime_of
@@ -50,16 +50,6 @@ def time_range_of(message: TimeRangeMessage) -> TimeRange:
     )
 
 
-def refuse_commit_token(min_commit_token: str) -> None:
-    """Refuse to wait for a commit, rather than to ignore the wish.
-
-    Raises:
-        NotImplementedYet: A token is given.
-    """
-    if min_commit_token:
-        raise NotImplementedYet("min_commit_token is not supported by this version of the server.")
-
-
 def newest_first_request(message: NewestFirstMessage) -> ListRequest:
     """Give the request of a list that has one order and no commit token.
 
@@ -78,13 +68,12 @@ def list_request(message: ListMessage) -> ListRequest:
     Raises:
         InvalidTimeRange: The time range is missing, half given or reversed.
         InvalidField: It is out of the calendar.
-        NotImplementedYet: min_commit_token is set.
     """
-    refuse_commit_token(message.min_commit_token)
     return ListRequest(
         time_range_of(message.time_range),
         message.filter,
         message.order_by,
         message.page_size,
         message.page_token,
+        message.min_commit_token,
     )

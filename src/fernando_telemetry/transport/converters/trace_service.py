@@ -6,7 +6,7 @@ from fernando.telemetry.v1 import GetTraceRequest, TraceSpan
 from fernando.telemetry.v1 import TraceSummary as TraceSummaryMessage
 from fernando_telemetry.queries.pages import Row
 from fernando_telemetry.queries.traces import TraceRequest, TraceSummary
-from fernando_telemetry.transport.converters.query import refuse_commit_token, time_range_of
+from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.span import span_message
 from fernando_telemetry.transport.converters.timestamp import timestamp_of
 
@@ -17,15 +17,14 @@ def trace_request(message: GetTraceRequest) -> TraceRequest:
     Raises:
         InvalidTimeRange: The hint is half given or reversed.
         InvalidField: The hint is out of the calendar.
-        NotImplementedYet: min_commit_token is set.
     """
-    refuse_commit_token(message.min_commit_token)
     hinted = message.HasField("time_range")
     return TraceRequest(
         message.trace_id,
         time_range_of(message.time_range) if hinted else None,
         message.page_size,
         message.page_token,
+        message.min_commit_token,
     )
 
 

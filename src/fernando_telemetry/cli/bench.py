@@ -1,0 +1,160 @@
+"""bench: figures of this program on this machine, each against what it is to be compared with."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any, Final
+
+import typer
+
+app = typer.Typer(
+    help="Measure this program on this machine; ends with one JSON line.", no_args_is_help=True
+)
+
+_KINDS: Final = ("events", "samples", "points", "spans")
+_MEASURES: Final = ("rate", "latency", "memory", "partition-size", "sustained")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `ingest` a subcommand while it is the only one."""
+
+
+def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        if value not in words:
+            raise typer.BadParameter(f"{value!r} is none of {', '.join(words)}")
+        return value
+
+    return check
+
+
+@app.command()
+def ingest(
+    *,
+    measure: Annotated[
+        str,
+        typer.Option(
+            callback=_one_of(_MEASURES),
+            metavar="|".join(_MEASURES),
+            help="What to measure.",
+        ),
+    ] = "rate",
+    records: Annotated[
+        str,
+        typer.Option(
+            callback=_one_of(_KINDS),
+            metavar="|".join(_KINDS),
+            help="What to send; samples are a message each, points samples in columns.",
+        ),
+    ] = "events",
+    seconds: Annotated[
+        float, typer.Option(min=0.1, help="Seconds of load, and as many of COPY.")
+    ] = 15.0,
+    streams: Annotated[
+        int, typer.Option(min=1, help="Streams at once; with several, one is measured as well.")
+    ] = 1,
+    batch_records: Annotated[
+        int | None, typer.Option(min=1, help="Records of a batch; default: about 1 MB.")
+    ] = None,
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Turns that the seconds are cut into; medians of them count.")
+    ] = 5,
+    preload_rows: Annotated[
+        int, typer.Option(min=1, help="partition-size: rows of the full partition.")
+    ] = 50_000_000,
+    partitions: Annotated[
+        int, typer.Option(min=1, help="sustained: how many partitions to fill.")
+    ] = 10,
+    partition_length: Annotated[
+        str, typer.Option(help="sustained: their length, such as '10 seconds'.")
+    ] = "10 seconds",
+    stalled_clients: Annotated[
+        int, typer.Option(min=1, help="memory: clients that stall while PostgreSQL hangs.")
+    ] = 200,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All figures, against their targets.")
+    ] = False,
+    runs: Annotated[
+        int, typer.Option(min=1, help="--all: how often; the medians are compared.")
+    ] = 5,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Only the JSON line, no progress.")
+    ] = False,
+) -> None:
+    """Measure ingest, on a server and a database of its own that are removed afterwards.
+
+    The database is made in TMPDIR, which must be on the disk that is to be measured; fsync is on.
+    Settings of the environment (FERNANDO_WRITERS and the like) reach the server.
+    """
+    from fernando_telemetry.bench.figures import as_line
+    from fernando_telemetry.bench.ingest_targets import MEASURES, measure_all
+    from fernando_telemetry.bench.stand import IngestOptions
+
+    options = IngestOptions(
+        kind=records,
+        seconds=seconds,
+        streams=streams,
+        batch_records=batch_records,
+        rounds=rounds,
+        preload_rows=preload_rows,
+        partitions=partitions,
+        partition_length=partition_length,
+        stalled_clients=stalled_clients,
+    )
+    report = _report(silent=as_json)
+    figures = _run(
+        measure_all(options, runs, report) if everything else MEASURES[measure](options, report)
+    )
+    if not as_json:
+        _print_table(figures)
+    typer.echo(as_line(figures))
+
+
+def _run(work: Coroutine[Any, Any, dict[str, Any]]) -> dict[str, Any]:
+    """Run a benchmark; Ctrl-C and SIGTERM end its processes and remove its data."""
+
+    async def run() -> dict[str, Any]:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(run())
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+    except asyncio.CancelledError:
+        raise typer.Exit(143) from None
+
+
+def _report(*, silent: bool) -> Callable[[str], None]:
+    def report(line: str) -> None:
+        if not silent:
+            print(line, file=sys.stderr, flush=True)
+
+    return report
+
+
+def _print_table(figures: dict[str, Any]) -> None:
+    """Show figures on standard error: targets as a table, else a line each."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False)
+    if "targets" in figures:
+        for heading in ("figure", "target", "median", "met"):
+            table.add_column(heading)
+        for row in figures["targets"]:
+            shown = "-" if row["median"] is None else f"{row['median']:g}"
+            table.add_row(row["meaning"], row["target"], shown, "yes" if row["met"] else "no")
+    else:
+        table.add_column("figure")
+        table.add_column("value")
+        for name, value in figures.items():
+            if isinstance(value, str | int | float):
+                table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    Console(file=sys.stderr).print(table)

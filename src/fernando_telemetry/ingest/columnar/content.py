@@ -1,0 +1,158 @@
+"""Feeds a batch's columns into its content signature (ingest/content_digest.py).
+
+The same sections as from messages (ingest/content_messages.py), which a test compares. What the
+columns do not have (see twin.py) comes from the messages: KPIs, distributions, span events and
+links.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+
+from fernando.telemetry.v1 import (
+    BusinessMetric,
+    Event,
+    MetricColumns,
+    MetricSeries,
+    Span,
+    SystemMetric,
+    TelemetryRecords,
+)
+from fernando_telemetry.domain.digests import content_digest
+from fernando_telemetry.ingest import content_messages as messages
+from fernando_telemetry.ingest.columnar.payloads import map_entries
+from fernando_telemetry.ingest.columnar.texts import Texts, list_lengths, numbers
+from fernando_telemetry.ingest.content_digest import VERSION, ContentHash
+
+Path = tuple[int, ...]
+
+_LISTS: Final = (
+    (messages.EVENTS, "events", Event),
+    (messages.SYSTEM_METRICS, "system_metrics", SystemMetric),
+    (messages.SPANS, "spans", Span),
+)
+_NUMBER_FORMS: Final = {
+    "series_index": "<u4",
+    "time_unix_micros": "<i8",
+    "value": "<f8",
+}
+
+
+class RepeatedStamp(Exception):
+    """A Timestamp comes twice in a record: only the messages have the two merged."""
+
+
+def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes:
+    """Give the digest of a batch.
+
+    Args:
+        data: Its bytes.
+        records: Its message.
+        row: Its row of what twin.decode gave, as a batch of one.
+
+    Raises:
+        RepeatedStamp: It has to come from the messages.
+    """
+    content = ContentHash()
+    for kind, name, of in _LISTS:
+        if kind == messages.SPANS:
+            _add_messages(content, messages.BUSINESS_METRICS, BusinessMetric, records)
+        given = getattr(records, name)
+        if len(given):
+            _add_records(content, kind, (), of.DESCRIPTOR, row.column(name).flatten(), given)
+    columns = records.metric_columns
+    given = np.array([len(columns.series)], "<i4")
+    content.add_numbers(messages.METRIC_COLUMNS, (1,), given)
+    if len(columns.series) or len(columns.value):
+        flat = row.column("metric_columns").flatten()
+        series = flat.field("series").flatten()
+        if len(series):
+            descriptor = MetricSeries.DESCRIPTOR
+            _add_records(content, messages.METRIC_COLUMNS, (1,), descriptor, series, columns.series)
+        for name, form in _NUMBER_FORMS.items():
+            values = flat.field(name).flatten().to_numpy().astype(form, copy=False)
+            number = MetricColumns.DESCRIPTOR.fields_by_name[name].number
+            content.add_numbers(messages.METRIC_COLUMNS, (number,), values)
+    counts = (
+        len(records.events),
+        len(records.system_metrics),
+        len(records.business_metrics),
+        len(records.spans),
+        len(columns.value),
+    )
+    return content_digest(data, VERSION, counts, content.signature())
+
+
+def _add_messages(content: ContentHash, kind: int, of: Any, records: TelemetryRecords) -> None:
+    for _ in messages.add_fields(content, kind, (), of.DESCRIPTOR, records.business_metrics):
+        pass
+
+
+@cache
+def _fields(descriptor: Any) -> tuple[Any, ...]:
+    return tuple(messages.fields_of(descriptor))
+
+
+def _add_records(
+    content: ContentHash, kind: int, path: Path, descriptor: Any, rows: Any, given: Any
+) -> None:
+    for field in _fields(descriptor):
+        here = (*path, field.number)
+        column = rows.field(field.name)
+        if messages.is_map(field):
+            keys, values = map(Texts.of, map_entries(column))
+            content.add_entries(
+                kind,
+                here,
+                list_lengths(column),
+                (keys.lengths, keys.data),
+                (values.lengths, values.data),
+            )
+        elif field.message_type is not None:
+            _add_submessages(content, kind, path, field, column, given)
+        elif field.is_repeated:
+            content.add_numbers(kind, here, list_lengths(column).astype("<i4"))
+            _add_texts(content, kind, here, column.flatten())
+        elif pa.types.is_string(column.type):
+            _add_texts(content, kind, here, column)
+        else:
+            form = messages.form_of(field)
+            given_numbers, present = numbers(column)
+            content.add_numbers(
+                kind,
+                here,
+                given_numbers.astype(form, copy=False),
+                present if field.has_presence else None,
+            )
+
+
+def _add_texts(content: ContentHash, kind: int, path: Path, column: Any) -> None:
+    texts = Texts.of(column)
+    content.add_texts(kind, path, texts.lengths, texts.data)
+
+
+def _add_submessages(
+    content: ContentHash, kind: int, path: Path, field: Any, column: Any, given: Any
+) -> None:
+    lengths = list_lengths(column)
+    if field.message_type.full_name != "google.protobuf.Timestamp":
+        if lengths.any():
+            for _ in messages.add_field(content, kind, path, field, given):
+                pass
+        return
+    present = lengths.astype(np.uint8)
+    if not present.any():
+        return
+    if lengths.max() > 1:
+        raise RepeatedStamp
+    here = (*path, field.number)
+    content.add_numbers(kind, here, present)
+    flat = column.flatten()
+    for place, form in enumerate(("<i8", "<i4")):
+        values = np.zeros(len(present), form)
+        values[present > 0] = flat.field(place).to_numpy()
+        content.add_numbers(kind, (*here, place + 1), values)

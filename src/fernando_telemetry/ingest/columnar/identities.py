@@ -1,0 +1,149 @@
+"""Finds the series of samples: distinct identities by their bytes, looked up once each.
+
+The identity columns of a row are joined to one key. Most rows share a few keys, so only a new key
+costs the record check of its identity; the answers are kept, the least used ones go.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.domain.verdicts import Rejection
+from fernando_telemetry.domain.vocabulary import METRIC_TYPES, TEMPORALITIES
+from fernando_telemetry.ingest.checks.context import RecordDefaults
+from fernando_telemetry.ingest.columnar.owners import Owners
+from fernando_telemetry.ingest.columnar.payloads import map_entries
+from fernando_telemetry.ingest.columnar.texts import (
+    Integers,
+    Mask,
+    Texts,
+    constant,
+    list_lengths,
+)
+
+CACHE_ENTRIES: Final = 100_000
+_TEXTS: Final = (
+    "metric_name",
+    "metric_unit",
+    "service_name",
+    "host_name",
+    "instance_id",
+    "license_id",
+)
+# Parts of a key are divided by U+0000: rows that have one in their texts get no key.
+_DIVIDER: Final = "\0"
+_DIVIDING: Final = constant(_DIVIDER)
+
+Look = Callable[[int], SeriesIdentity]
+
+
+class Identities:
+    """Gives the identities of rows, from a bounded cache by key."""
+
+    def __init__(self, capacity: int = CACHE_ENTRIES) -> None:
+        self._capacity = capacity
+        self._known: OrderedDict[tuple[RecordDefaults, str], SeriesIdentity] = OrderedDict()
+
+    def find(
+        self, rows: Any, owners: Owners, look: Look, suspects: Mask
+    ) -> tuple[Integers, list[SeriesIdentity]]:
+        """Give each row its series.
+
+        Args:
+            rows: Struct column of twin.py with the identity's fields.
+            owners: Their batches, whose defaults count.
+            look: Checks the identity of one row; raises Rejection.
+            suspects: Rows without an acceptable identity are marked here.
+
+        Returns:
+            A place in the list for each row (any place for suspects), and the list.
+        """
+        keys = self._keys(rows, owners, suspects)
+        encoded = pc.dictionary_encode(keys)
+        codes = encoded.indices.to_numpy()
+        distinct = encoded.dictionary.to_pylist()
+        first = np.full(len(distinct), -1, np.int64)
+        acceptable = np.flatnonzero(~suspects)[::-1]
+        first[codes[acceptable]] = acceptable
+        found: list[SeriesIdentity] = []
+        place_of = np.full(len(distinct), -1, np.int64)
+        batches = owners.batches
+        for code, key in enumerate(distinct):
+            row = int(first[code])
+            if row < 0:
+                continue
+            defaults = owners.contexts[batches[row]].defaults
+            identity = self._identity(key.partition(_DIVIDER)[2], defaults, row, look)
+            if identity is not None:
+                place_of[code] = len(found)
+                found.append(identity)
+        places = place_of[codes] if len(codes) else np.zeros(0, np.int64)
+        suspects |= places < 0
+        return places, found
+
+    def _identity(
+        self, key: str, defaults: RecordDefaults, row: int, look: Look
+    ) -> SeriesIdentity | None:
+        entry = (defaults, key)
+        identity = self._known.get(entry)
+        if identity is not None:
+            self._known.move_to_end(entry)
+            return identity
+        try:
+            identity = look(row)
+        except Rejection:
+            return None
+        self._known[entry] = identity
+        if len(self._known) > self._capacity:
+            self._known.popitem(last=False)
+        return identity
+
+    @staticmethod
+    def _keys(rows: Any, owners: Owners, suspects: Mask) -> pa.Array:
+        columns = [rows.field(name) for name in _TEXTS]
+        for column in columns:
+            Texts.of(column).mark_nul(suspects)
+        labels = rows.field("labels")
+        lengths = list_lengths(labels)
+        # Defaults differ by batch, and so may the identities of equal rows.
+        distinct: dict[RecordDefaults, int] = {}
+        ordinals = [
+            distinct.setdefault(context.defaults, len(distinct)) for context in owners.contexts
+        ]
+        of_rows = pa.array([str(ordinal) for ordinal in ordinals], pa.string()).take(
+            pa.array(owners.batches)
+        )
+        parts = [of_rows, _kinds(rows, suspects), *columns]
+        if lengths.any():
+            names, values = map_entries(labels)
+            for texts in (Texts.of(names), Texts.of(values)):
+                bad = np.zeros(len(texts.lengths), bool)
+                texts.mark_nul(bad)
+                if bad.any():
+                    suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+            entries = pc.binary_join_element_wise(names, values, _DIVIDING)
+            offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+            joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _DIVIDING)
+            parts.append(joined)
+        return pc.binary_join_element_wise(*parts, _DIVIDING)
+
+
+def _kinds(rows: Any, suspects: Mask) -> pa.Array:
+    """Give type and temporality as one text."""
+    types = rows.field("metric_type").to_numpy()
+    temporalities = rows.field("temporality").to_numpy()
+    unknown = (types < 1) | (types > len(METRIC_TYPES))
+    unknown |= (temporalities < 0) | (temporalities > len(TEMPORALITIES))
+    np.logical_or(suspects, unknown, out=suspects)
+    width = len(TEMPORALITIES) + 1
+    texts = [str(number) for number in range((len(METRIC_TYPES) + 1) * width)]
+    return pa.array(texts, pa.string()).take(
+        pa.array(np.where(unknown, 0, types * width + temporalities))
+    )

@@ -1,0 +1,136 @@
+"""Checks of JSON payloads and string lists, and JSON out of string maps."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from fernando_telemetry.domain import limits
+from fernando_telemetry.ingest.columnar.texts import Mask, Texts, constant, list_lengths, nullable
+
+# What orjson takes and jsonb may not: NUL, and numbers beyond numeric.
+_NUL_ESCAPE: Final = b"\\u0000"
+_LARGE_EXPONENT: Final = "[eE][+-]?[0-9]{4}"
+_LONG_TEXT: Final = 16_000
+_LONG_NUMBER: Final = re.compile(r"[0-9]{16000}")
+# The shortest object that nests deeper than allowed has this many bytes.
+_SHORTEST_DEEP: Final = 2 * limits.PAYLOAD_DEPTH
+
+_QUOTE: Final = constant('"')
+_COLON: Final = constant(":")
+_COMMA: Final = constant(",")
+_OPEN: Final = constant("{")
+_CLOSE: Final = constant("}")
+_EMPTY_OBJECT: Final = constant("{}")
+_NOTHING: Final = constant("")
+
+
+def json_objects(array: pa.Array, suspects: Mask) -> pa.Array:
+    """Check a column of JSON objects; "" becomes NULL.
+
+    orjson is as strict as jsonb about syntax, escapes and surrogates (a test compares them), so
+    only what it accepts beyond jsonb is looked for here; suspects go to the record checks.
+    """
+    texts = Texts.of(array)
+    present = texts.lengths > 0
+    if not present.any():
+        return pa.nulls(len(array), pa.string())
+    texts.mark_bad(suspects, limits.PAYLOAD_BYTES)
+    if _NUL_ESCAPE in texts.data.tobytes():
+        suspects |= pc.match_substring(array, _NUL_ESCAPE.decode()).to_numpy(zero_copy_only=False)
+    suspects |= pc.match_substring_regex(array, _LARGE_EXPONENT).to_numpy(zero_copy_only=False)
+    places = np.flatnonzero(present & ~suspects)
+    chosen = array if len(places) == len(array) else array.take(pa.array(places))
+    loads = orjson.loads
+    bad: list[int] = []
+    for place, text in enumerate(chosen.to_pylist()):
+        try:
+            taken = type(loads(text)) is dict
+        except ValueError:
+            taken = False
+        if not taken or (len(text) > _SHORTEST_DEEP and _may_be_too_much(text)):
+            bad.append(place)
+    if bad:
+        suspects[places[bad]] = True
+    return nullable(array, present)
+
+
+def _may_be_too_much(text: str) -> bool:
+    if text.count("{") + text.count("[") > limits.PAYLOAD_DEPTH:
+        return True
+    return len(text) > _LONG_TEXT and _LONG_NUMBER.search(text) is not None
+
+
+def string_lists(array: pa.Array, most: int, limit: int, suspects: Mask) -> pa.Array:
+    """Check a column of string lists; an empty list becomes NULL."""
+    lengths = list_lengths(array)
+    present = lengths > 0
+    if not present.any():
+        return pa.nulls(len(array), array.type)
+    suspects |= lengths > most
+    _mark_rows(Texts.of(array.flatten()), lengths, limit, suspects)
+    return nullable_list(array, present)
+
+
+def nullable_list(array: Any, present: Mask) -> pa.Array:
+    """Give a list column with NULL where it is not present."""
+    if present.all():
+        return array
+    offsets = np.concatenate(([0], np.cumsum(list_lengths(array)))).astype(np.int32)
+    return pa.ListArray.from_arrays(
+        pa.array(offsets), array.flatten(), type=array.type, mask=pa.array(~present)
+    )
+
+
+def _mark_rows(items: Texts, lengths: np.ndarray[Any, Any], limit: int, suspects: Mask) -> None:
+    """Mark the rows of a list column whose items are too long or hold U+0000."""
+    bad = np.zeros(len(items.lengths), bool)
+    items.mark_bad(bad, limit)
+    if bad.any():
+        suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+
+
+def _quoted(array: pa.Array) -> pa.Array:
+    """Give texts as JSON strings, without U+0000."""
+    data = Texts.of(array).data
+    if ((data == 0x22) | (data == 0x5C) | (data < 0x20)).any():
+        rendered = [orjson.dumps(text).decode() for text in array.to_pylist()]
+        return pa.array(rendered, pa.string())
+    return pc.binary_join_element_wise(_QUOTE, array, _QUOTE, _NOTHING)
+
+
+def map_entries(array: Any) -> tuple[pa.Array, pa.Array]:
+    """Give the keys and values of a map column, of all rows one behind the other."""
+    lengths = list_lengths(array)
+    start = int(np.frombuffer(array.buffers()[1], np.int32)[array.offset]) if len(array) else 0
+    count = int(lengths.sum())
+    return array.keys.slice(start, count), array.items.slice(start, count)
+
+
+def json_maps(
+    array: Any, *, most: int, key_limit: int, value_limit: int, suspects: Mask
+) -> pa.Array:
+    """Check a column of string maps and give them as JSON objects; an empty map is `{}`.
+
+    A key that comes twice stays twice: jsonb keeps the last, as protobuf does.
+    """
+    lengths = list_lengths(array)
+    if not lengths.any():
+        return pa.repeat(_EMPTY_OBJECT, len(array))
+    suspects |= lengths > most
+    keys, values = map_entries(array)
+    key_texts = Texts.of(keys)
+    _mark_rows(key_texts, lengths, key_limit, suspects)
+    _mark_rows(Texts.of(values), lengths, value_limit, suspects)
+    empty = key_texts.lengths == 0
+    if empty.any():
+        suspects[np.repeat(np.arange(len(lengths)), lengths)[empty]] = True
+    entries = pc.binary_join_element_wise(_quoted(keys), _quoted(values), _COLON)
+    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+    inside = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _COMMA)
+    return pc.binary_join_element_wise(_OPEN, inside, _CLOSE, _NOTHING)

@@ -1,0 +1,122 @@
+"""The database goes away under streams and comes back: what every such test looks at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import asyncpg
+import pytest
+from grpc import StatusCode, aio
+
+from fernando.telemetry.client.errors import RpcFailed, decode_error
+from fernando.telemetry.v1 import (
+    Event,
+    EventType,
+    IngestServiceStub,
+    IngestTelemetryRequest,
+    TelemetryRecords,
+)
+from tests.faults.numbered_producer import NumberedProducer
+from tests.faults.server_process import ServerProcess, until
+from tests.faults.stored_once import assert_stored_once
+
+WAIT_SECONDS = 2.0
+SLACK_SECONDS = 2.0
+AWAY = "UNAVAILABLE DATABASE_UNAVAILABLE"
+
+
+@contextlib.asynccontextmanager
+async def streaming(
+    address: str, producers: list[NumberedProducer]
+) -> AsyncIterator[asyncio.Event]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as running:
+        for producer in producers:
+            running.create_task(producer.run(address, stop))
+        await flowing(producers)
+        yield stop
+        stop.set()
+
+
+async def flowing(producers: list[NumberedProducer]) -> None:
+    """Wait until every producer got ten more acks."""
+    wanted = [producer.ledger.acks + 10 for producer in producers]
+    await until(
+        lambda: all(
+            producer.ledger.acks >= enough
+            for producer, enough in zip(producers, wanted, strict=True)
+        )
+    )
+
+
+async def failing_call(address: str) -> tuple[RpcFailed, float]:
+    """Send one event that must fail; gives the failure and the seconds it took."""
+    event = Event(event_type=EventType.EVENT_TYPE_USER_ACTION, event_name="unary")
+    request = IngestTelemetryRequest(records=TelemetryRecords(events=[event]))
+    begun = time.monotonic()
+    async with aio.insecure_channel(address) as channel:
+        with pytest.raises(aio.AioRpcError) as failed:
+            await IngestServiceStub(channel).IngestTelemetry(request, timeout=30)
+    return decode_error(failed.value), time.monotonic() - begun
+
+
+async def goes_away_and_comes_back(
+    server: ServerProcess,
+    producers: list[NumberedProducer],
+    stop_database: Callable[[], Awaitable[None]],
+    start_database: Callable[[], Awaitable[None]],
+) -> Counter[str]:
+    """Stop the database under streams, look how they and new ones end, start it again."""
+    async with streaming(server.address, producers):
+        going = time.monotonic()
+        await stop_database()
+        gone = time.monotonic()
+        failure, took = await failing_call(server.address)
+        assert (failure.code, failure.reason) == (StatusCode.UNAVAILABLE, "DATABASE_UNAVAILABLE")
+        assert failure.retry_after_seconds is not None
+        assert failure.retry_after_seconds <= 2
+        assert took <= WAIT_SECONDS + SLACK_SECONDS
+        # Twice: the streams that were open, and those that said hello to no database.
+        await until(
+            lambda: all(
+                sum(ended > gone for _begun, ended, _end in one.ledger.lives) >= 2
+                for one in producers
+            ),
+            2 * (WAIT_SECONDS + SLACK_SECONDS),
+        )
+        back = time.monotonic()
+        await start_database()
+        await flowing(producers)
+    ends = Counter[str]()
+    for one in producers:
+        open_then = [life for life in one.ledger.lives if life[0] < gone < life[1]]
+        assert [end for _begun, _ended, end in open_then] == [AWAY]
+        # Held for as long as was set, from some moment between the two looks at the clock.
+        assert open_then[0][1] - going >= WAIT_SECONDS * 0.9
+        assert open_then[0][1] - gone <= WAIT_SECONDS + SLACK_SECONDS
+        ends.update(end for _begun, ended, end in one.ledger.lives if gone < ended < back)
+        for begun, ended, _end in one.ledger.lives:
+            if gone < begun and ended < back:
+                assert ended - begun <= WAIT_SECONDS + SLACK_SECONDS
+    assert set(ends) == {AWAY}
+    return ends
+
+
+async def check(dsn: str, producers: list[NumberedProducer], server: ServerProcess) -> str:
+    for producer in producers:
+        await producer.finish(server.address)
+    connection = await asyncpg.connect(dsn, server_settings={"TimeZone": "UTC"})
+    try:
+        stored = await assert_stored_once(connection, producers)
+    finally:
+        await connection.close()
+    assert stored.batches == sum(len(one.ledger.offered) for one in producers)
+    assert await server.stop() == 0
+    server.assert_no_traceback()
+    duplicates = sum(sum(one.ledger.duplicates.values()) for one in producers)
+    acks = sum(one.ledger.acks for one in producers)
+    return f"{acks} acks, {duplicates} duplicates; {stored}"

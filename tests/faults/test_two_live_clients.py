@@ -1,0 +1,63 @@
+"""Two live clients under one producer_id: one stops, and they do not fence each other for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fernando.telemetry.client import ProducerFenced, TelemetryProducer
+from fernando.telemetry.v1 import Event, EventType, TelemetryRecords
+from tests.conftest import share
+from tests.faults.server_process import serve
+
+pytestmark = pytest.mark.faults
+
+COUNTS = "SELECT event_name, count(*) FROM telemetry_events GROUP BY 1"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("servers", [1, 2])
+async def test_one_of_two_live_clients_stops(
+    servers: int, database: str, connection: Any, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It stops for good; the other is not even interrupted. On one server as on two."""
+    seconds = share(request, "faults", 3, 10)
+    async with (
+        serve(tmp_path / "1", tmp_path / "log1", dsn=database) as one,
+        serve(tmp_path / "2", tmp_path / "log2", dsn=database) as two,
+    ):
+        deadline = time.monotonic() + seconds
+        under_way = asyncio.Event()
+
+        async def run(name: str, address: str) -> tuple[int, bool]:
+            event = Event(event_type=EventType.EVENT_TYPE_USER_ACTION, event_name=name)
+            records = TelemetryRecords(events=[event])
+            sent = 0
+            try:
+                async with TelemetryProducer(address, "one-id") as producer:
+                    while time.monotonic() < deadline:
+                        await producer.submit(records)
+                        sent += 1
+                        if sent == 20:
+                            under_way.set()
+            except ProducerFenced:
+                return sent, True
+            return sent, False
+
+        first = asyncio.create_task(run("first", one.address))
+        await under_way.wait()
+        other = two if servers == 2 else one
+        second = asyncio.create_task(run("second", other.address))
+        (sent, stopped), (sent_by_second, second_stopped) = await asyncio.gather(first, second)
+        assert (stopped, second_stopped) == (True, False)
+        assert await connection.fetchval("SELECT epoch FROM producers") == 2
+        # What the first had in flight when it was fenced was not stored.
+        stored = dict(await connection.fetch(COUNTS))
+        assert stored == {"first": sent, "second": sent_by_second}
+        one.assert_no_traceback()
+        two.assert_no_traceback()
+    print(f"\n{seconds} s: {sent} batches of the first until it stopped, {sent_by_second} then")
