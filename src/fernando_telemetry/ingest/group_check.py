@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final
 
@@ -60,13 +60,11 @@ class GivenBatch:
         data: Bytes of its TelemetryRecords.
         context: Its view.
         with_digest: It has a mark, which wants the digest of its content.
-        tally: An empty one, to be filled where the batch is not refused as a whole.
     """
 
     data: bytes
     context: CheckContext
     with_digest: bool = False
-    tally: Tally = field(default_factory=Tally)
 
 
 @dataclass(slots=True)
@@ -122,8 +120,15 @@ class GroupChecker:
         """Whether the columnar checks are in use."""
         return self._use_columns
 
-    async def check(self, batches: Sequence[GivenBatch]) -> list[CheckedBatch]:
-        """Check the batches of a group; gives what became of each, in order."""
+    async def check(
+        self, batches: Sequence[GivenBatch], new_tally: Callable[[], Tally] = Tally
+    ) -> list[CheckedBatch]:
+        """Check the batches of a group; gives what became of each, in order.
+
+        Args:
+            batches: The group.
+            new_tally: Makes an empty tally; it may note more than an ack tells.
+        """
         results: list[CheckedBatch] = []
         waiting: list[_Parsed] = []
         for given in batches:
@@ -131,22 +136,21 @@ class GroupChecker:
                 records = parsed(given.data)
                 if records is None:
                     lists = await lists_of_unparsed(given.data)
-                    results.append(await _check_plain(given, lists))
+                    results.append(await _check_plain(given, lists, new_tally()))
                     continue
             except Refusal as refused:
                 # Not this very exception: its traceback leads to the batch's bytes.
                 refusal = Refusal(refused.reason, refused.detail)
                 results.append(CheckedBatch(digest=bytes_digest(given.data), refused=refusal))
                 continue
-            one = _Parsed(given, records, CheckedBatch(tally=given.tally))
+            one = _Parsed(given, records, CheckedBatch(tally=new_tally()))
             results.append(one.checked)
             waiting.append(one)
             await asyncio.sleep(0)
         if self._use_columns and sum(one.count for one in waiting) >= self._fewest_records:
             waiting = await self._check_columns(waiting)
         for one in waiting:
-            plain = await _check_plain(one.given, lists_of(one.records))
-            # The tally is the same one.
+            plain = await _check_plain(one.given, lists_of(one.records), one.checked.tally)
             one.checked.rows, one.checked.digest = plain.rows, plain.digest
         return results
 
@@ -252,8 +256,8 @@ class GroupChecker:
         await _share_out(chosen, owners, found, judge)
 
 
-async def _check_plain(given: GivenBatch, lists: Lists) -> CheckedBatch:
-    checked = await check_lists(lists, given.context, len(given.data), given.tally)
+async def _check_plain(given: GivenBatch, lists: Lists, tally: Tally) -> CheckedBatch:
+    checked = await check_lists(lists, given.context, len(given.data), tally)
     if given.with_digest:
         checked.digest = await lists.digest(given.data)
     return checked

@@ -368,8 +368,8 @@ class GroupCommit:
             if batch.refused is None:
                 given.append(self._given(batch, now))
             batch.records = b""
-        results = iter(zip(given, await self._checker.check(given), strict=True))
-        del given
+        found = await self._checker.check(given, self._rejected.tally)
+        results = iter(zip(given, found, strict=True))
         checked: list[CheckedPending] = []
         for batch in group:
             flush_batch = FlushBatch(batch.key, batch.shard, digest=batch.digest)
@@ -390,7 +390,7 @@ class GroupCommit:
             context = replace(context, received_at=batch.received_at)
         # The mark of a replay is the kept record itself, which has no digest.
         with_digest = isinstance(batch.key, BatchKey | RequestKey)
-        return GivenBatch(batch.records, context, with_digest, self._rejected.tally())
+        return GivenBatch(batch.records, context, with_digest)
 
     async def judge(self, batch: PendingBatch) -> Tally | None:
         """Check a batch and store nothing; None where it is refused as a whole."""
