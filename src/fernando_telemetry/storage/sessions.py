@@ -29,6 +29,8 @@ else:  # the stubs make it generic, the driver itself does not
 PASSING_CLASSES = ("08", "53", "57")
 PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
 
+CLOSE_GRACE_SECONDS = 1.0
+
 
 def is_passing(error: BaseException) -> bool:
     """Tell whether the same work may succeed later, on this or another connection."""
@@ -234,10 +236,17 @@ class SessionPool:
             await transaction.commit()
 
     async def close(self) -> None:
-        """Close all sessions; running statements are cancelled."""
-        if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+        """Close all sessions; what is still under way after a moment is cut off."""
+        if self._pool is None:
+            return
+        pool, self._pool = self._pool, None
+        # The driver gives a session back in a task of its own, which a cancelled owner does not
+        # await: cut off, it would leave an error that nobody fetches.
+        try:
+            async with asyncio.timeout(CLOSE_GRACE_SECONDS):
+                await pool.close()
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            pool.terminate()
 
 
 class ReaderPool(SessionPool):
