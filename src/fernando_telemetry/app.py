@@ -24,9 +24,12 @@ from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
+from fernando_telemetry.ingest.rejected import RejectedKeeper
+from fernando_telemetry.ingest.replay import Replays
 from fernando_telemetry.ingest.service import IngestOptions, IngestService
 from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.queries.metrics import MetricQueries
+from fernando_telemetry.queries.rejected import RejectedQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.disk import least_room
@@ -48,6 +51,7 @@ from fernando_telemetry.storage.partitions import (
     raw_tables,
 )
 from fernando_telemetry.storage.producers import Producers
+from fernando_telemetry.storage.rejected_records import CLEAN_INTERVAL_SECONDS, RejectedRecords
 from fernando_telemetry.storage.sealing import Sealing
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.series_admission import SeriesLimits
@@ -59,6 +63,7 @@ from fernando_telemetry.storage.summarising import Summarising
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
 from fernando_telemetry.transport.listening import require_safe_host
+from fernando_telemetry.transport.rejected_methods import RejectedMethods
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
 
@@ -228,11 +233,14 @@ class Application:
             timeout_seconds=settings.seal_timeout_seconds,
         )
         summarising = Summarising(maintenance, settings.summarise_interval_seconds)
-        self._ingest, group_commit = self._build_ingest(self._control, partitions)
+        records = RejectedRecords(self._control, settings.rejected_days)
+        self._ingest, group_commit, replays = await self._build_ingest(
+            self._control, partitions, records
+        )
         self._watch(group_commit.run(), "group-commit")
         self._watch_disk(self._ingest, group_commit, self._control, partitions)
         self._watch(self._keep_partitions(partitions, ahead_seconds(length)), "partitions")
-        self._watch(self._build_leadership(self._control).run(), "leadership")
+        self._watch(self._build_leadership(self._control, records).run(), "leadership")
         self._watch(self._sealing.run(), "sealing")
         self._watch(summarising.run(), "summarising")
         snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
@@ -255,6 +263,7 @@ class Application:
                     self._ingest,
                     partial(database_bytes, self._control),
                     self._count_unsealed,
+                    RejectedMethods(RejectedQueries(self._readers), replays),
                 ),
             ),
         )
@@ -271,9 +280,9 @@ class Application:
             # Those above the limit will hold a day each.
             log.warning("partition_length_short", expected=expected, limit=MOST_PARTITIONS)
 
-    def _build_ingest(
-        self, control: ControlPool, partitions: Partitions
-    ) -> tuple[IngestService, GroupCommit]:
+    async def _build_ingest(
+        self, control: ControlPool, partitions: Partitions, records: RejectedRecords
+    ) -> tuple[IngestService, GroupCommit, Replays]:
         settings = self._settings
         writer_session = SessionSettings.of(
             settings, self.dsn, "writer", settings.database_command_timeout_seconds
@@ -287,6 +296,11 @@ class Application:
             return [Writer(writer_session, partitions, series) for _ in range(count)]
 
         counters = IngestCounters()
+        rejected = RejectedKeeper(
+            records, counters, is_on=settings.rejected_keep, most_bytes=settings.rejected_bytes
+        )
+        await rejected.measure()
+        self._watch(rejected.run(), "rejected-records")
         group_commit = GroupCommit(
             writers(settings.writers),
             writers(settings.quick_writers),
@@ -297,6 +311,7 @@ class Application:
             group_bytes=settings.flush_bytes,
             group_batches=settings.flush_batches,
             wait_seconds=settings.database_wait_seconds,
+            rejected=rejected,
         )
         ingest = IngestService(
             group_commit,
@@ -307,7 +322,8 @@ class Application:
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
             Heap().note_streams,
         )
-        return ingest, group_commit
+        replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
+        return ingest, group_commit, replays
 
     def _retention(self) -> Retention:
         settings = self._settings
@@ -318,7 +334,7 @@ class Application:
             settings.retention_traces_days,
         )
 
-    def _build_leadership(self, control: ControlPool) -> Leadership:
+    def _build_leadership(self, control: ControlPool, records: RejectedRecords) -> Leadership:
         settings = self._settings
         session = SessionSettings.of(settings, settings.control_dsn or self.dsn, "leader")
         old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
@@ -330,6 +346,7 @@ class Application:
             Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
             Duty("expire_marks", rarely, expiry.run, HOUSEKEEPING_AFTER_SECONDS),
             Duty("expire_series", rarely, series_expiry.run, HOUSEKEEPING_AFTER_SECONDS),
+            Duty("clean_rejected_records", CLEAN_INTERVAL_SECONDS, records.run),
         )
         return Leadership(session, duties)
 

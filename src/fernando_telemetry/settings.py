@@ -171,6 +171,13 @@ class Settings(BaseSettings):
     retention_traces_days: int = Field(
         30, ge=0, description="Older spans are rejected; 0: none is too old"
     )
+    rejected_keep: bool = Field(
+        False, description="Keep rejected records for a replay; they hold personal data"
+    )
+    rejected_bytes: int = Field(
+        256 * MIB, ge=MIB, description="Rejected records kept, in bytes; above it none are added"
+    )
+    rejected_days: int = Field(7, ge=1, description="Older rejected records are deleted")
     expiry_interval_seconds: float = Field(
         3600.0,
         gt=0,

@@ -6,6 +6,7 @@ serving.py      serve and agent: their life as a process, and what serve prints
 database.py     dsn, sql, migrate
 send.py         store records; flags.py has its flags, sending.py sends and retries
 query.py        list records; listing.py has ranges, pages and traces
+rejected.py     list and replay rejected records; rejecting.py does it
 kinds.py        the columns of each kind of record
 tables.py       tables that fit the terminal; printing.py writes them, or lines of JSON
 record_json.py  records as JSON and back

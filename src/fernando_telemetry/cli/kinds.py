@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from fernando_telemetry.cli.tables import ColumnSpec
+from google.protobuf.message import Message
+
+from fernando_telemetry.cli.record_json import json_line
+from fernando_telemetry.cli.tables import Cells, ColumnSpec, Style, columns_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +24,8 @@ class ListKind:
         records_field: The list in a page.
         last: Length of the time range where none is asked for.
         columns: In the order of display.
+        cells: Writes a page's cells.
+        line: Writes a record as a line of JSON.
     """
 
     noun: str
@@ -29,6 +35,8 @@ class ListKind:
     records_field: str
     last: str
     columns: tuple[ColumnSpec, ...]
+    cells: Callable[[Sequence[Message], Sequence[ColumnSpec], Style], list[Cells]] = columns_of
+    line: Callable[[Message], str] = json_line
 
 
 EVENTS: Final = ListKind(

@@ -121,7 +121,7 @@ def show(kind: ListKind, wanted: Wanted) -> None:
             printer.print_page(list(getattr(page, kind.records_field)), is_last=is_last)
 
     call(address, work, wanted.filter)
-    printer.print_end(f" from {_whole(start, printer.zone)} to {_whole(end, printer.zone)}")
+    printer.print_end(words_of_range(start, end, printer.zone))
 
 
 def show_trace(trace_id: str, wanted: Wanted) -> None:
@@ -157,16 +157,27 @@ def _trace_words(summary: v1.TraceSummary) -> str:
 
 def _request(kind: ListKind, wanted: Wanted, start: datetime, end: datetime) -> Any:
     request = getattr(v1, f"{kind.method}Request")()
-    request.min_commit_token = wanted.min_commit_token
-    request.order_by = kind.time_field if wanted.oldest_first else f"{kind.time_field} desc"
+    # The list of rejected records has one order, and no commit to wait for.
+    if "order_by" in request.DESCRIPTOR.fields_by_name:
+        request.min_commit_token = wanted.min_commit_token
+        request.order_by = kind.time_field if wanted.oldest_first else f"{kind.time_field} desc"
     if wanted.include_superseded:
         request.include_superseded = True
+    fill_selection(request, wanted, start, end)
+    return request
+
+
+def fill_selection(request: Any, wanted: Wanted, start: datetime, end: datetime) -> None:
+    """Set a request's filter and time range.
+
+    Raises:
+        typer.BadParameter: The filter is no text.
+    """
     try:
         request.filter = wanted.filter
     except ValueError:
         raise typer.BadParameter("it is not valid UTF-8", param_hint="--filter") from None
     _fill(request.time_range, start, end)
-    return request
 
 
 def _fill(message: v1.TimeRange, start: datetime, end: datetime) -> None:
@@ -194,6 +205,11 @@ async def _pages(
         request.page_token = page.next_page_token
         if left is not None:
             left -= len(getattr(page, records_field))
+
+
+def words_of_range(start: datetime, end: datetime, zone: tzinfo) -> str:
+    """Give a time range as the end of a sentence."""
+    return f" from {_whole(start, zone)} to {_whole(end, zone)}"
 
 
 def _whole(time: datetime, zone: tzinfo) -> str:

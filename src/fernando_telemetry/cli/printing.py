@@ -10,8 +10,7 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from fernando_telemetry.cli.kinds import ListKind
-from fernando_telemetry.cli.record_json import json_line
-from fernando_telemetry.cli.tables import Cells, Style, columns_of, fit, plain_lines
+from fernando_telemetry.cli.tables import Cells, Style, fit, plain_lines
 
 # Words that a reader looks for.
 _ALARMING: Final = frozenset({"error", "error_event"})
@@ -47,7 +46,7 @@ class Printer:
         self._ended = is_last
         if self._json:
             for record in records:
-                print(json_line(record))
+                print(self._kind.line(record))
         elif records and self._terminal:
             self._print_table(records)
         elif records:
@@ -64,7 +63,7 @@ class Printer:
         print("\n".join(lines), file=sys.stderr)
 
     def _print_plain(self, records: Sequence[Message]) -> None:
-        columns = columns_of(records, self._kind.columns, Style(self.zone))
+        columns = self._kind.cells(records, self._kind.columns, Style(self.zone))
         names = [column.spec.name for column in columns]
         for line in plain_lines(columns, header=names != self._header):
             print(line)
@@ -75,7 +74,7 @@ class Printer:
 
         console = Console(highlight=False, emoji=False, markup=False)
         style = Style(self.zone, today=datetime.now(UTC))
-        columns = columns_of(records, self._kind.columns, style)
+        columns = self._kind.cells(records, self._kind.columns, style)
         fitted = fit(columns, console.width)
         shown = {column.spec.name for column, _ in fitted}
         self._hidden.update(

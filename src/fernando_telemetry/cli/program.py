@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fernando_telemetry.cli import bench, query, send
+from fernando_telemetry.cli import bench, query, rejected, send
 from fernando_telemetry.domain.errors import TelemetryError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.add_typer(send.app, name="send")
 app.add_typer(query.app, name="query")
+app.add_typer(rejected.app, name="rejected")
 app.add_typer(bench.app, name="bench")
 
 DataDir = Annotated[

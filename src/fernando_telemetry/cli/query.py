@@ -58,20 +58,20 @@ DataDir = Annotated[
 TraceId = Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 or 16 hex digits.")]
 
 # What is a field of `Wanted` in listing.py, in the order that --help shows.
-_RANGE: Final[dict[str, tuple[Any, Any]]] = {
+RANGE: Final[dict[str, tuple[Any, Any]]] = {
     "last": (Last, None),
     "start": (Start, None),
     "end": (End, None),
 }
-_OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
-    "min_commit_token": (CommitToken, ""),
+OUTPUT: Final[dict[str, tuple[Any, Any]]] = {
     "as_json": (AsJson, False),
     "local": (Local, False),
     "target": (Target, None),
     "data_dir": (DataDir, None),
 }
+_OUTPUT: Final = {"min_commit_token": (CommitToken, "")} | OUTPUT
 _LIST: Final = (
-    _RANGE
+    RANGE
     | {
         "filter": (Filter, ""),
         "limit": (Limit, None),
@@ -83,7 +83,7 @@ _LIST: Final = (
 _BUSINESS: Final = _LIST | {"include_superseded": (Superseded, False)}
 _TRACE: Final = (
     {"trace_id": (TraceId, inspect.Parameter.empty)}
-    | _RANGE
+    | RANGE
     | {"limit": (TraceLimit, None), "all_rows": (AllRows, False)}
     | _OUTPUT
 )

@@ -184,6 +184,19 @@ SPAN_COLUMNS: Final = _columns(
     status=vocabulary.SPAN_STATUSES,
 )
 
+REJECTED_COLUMNS: Final = _columns(
+    {
+        ColumnType.UUID: ("rejected_id",),
+        ColumnType.TIMESTAMP: ("rejected_at",),
+        ColumnType.TEXT: ("field_path", "detail", "producer_id", "license_id"),
+        ColumnType.INTEGER: ("index",),
+        # Wider than an integer of 32 bits.
+        ColumnType.DECIMAL: ("sequence",),
+    },
+    kind=vocabulary.RECORD_KINDS,
+    reason=vocabulary.VERDICTS,
+)
+
 # Columns that exist and wait for the rest of the grammar (paths, `:`).
 LATER_COLUMNS: Final = frozenset(
     {"event_data", "tags", "labels", "dimensions", "distribution", "events", "links"}

@@ -85,6 +85,11 @@ LIMITS: Final = (
     Limit("time ahead of the server's clock", "1 day", "record rejected: time_in_future"),
     Limit("period_end ahead of the server's clock", "400 days", "record rejected: time_in_future"),
     Limit(
+        "rejected records kept (off by default)",
+        "256 MiB (FERNANDO_REJECTED_BYTES), 7 days (FERNANDO_REJECTED_DAYS)",
+        "further ones are not kept; older ones are deleted",
+    ),
+    Limit(
         "series of a metric and licence seen in the last 7 days",
         "100,000 (FERNANDO_SERIES_LIMIT)",
         "sample kept in a series with `__overflow__` for the label with most distinct values: "

@@ -34,13 +34,23 @@ class Verdict:
 
 @dataclass(slots=True)
 class Tally:
-    """Counts of one batch and its first verdicts (100 at most)."""
+    """Counts of one batch and its first verdicts (100 at most).
+
+    Attributes:
+        rejections: Verdicts of all rejected records where those are kept, else None.
+    """
 
     accepted: int = 0
     rejected: int = 0
     adjusted: int = 0
     verdicts: list[Verdict] = field(default_factory=list)
     truncated: bool = False
+    rejections: list[Verdict] | None = None
+
+    @property
+    def rejection(self) -> Verdict | None:
+        """The first verdict of a record that was not stored."""
+        return next((verdict for verdict in self.verdicts if not verdict.kept), None)
 
     def add(self, verdict: Verdict) -> None:
         """Note a verdict; rejected or adjusted is counted, also past the hundredth."""
@@ -48,6 +58,8 @@ class Tally:
             self.adjusted += 1
         else:
             self.rejected += 1
+            if self.rejections is not None:
+                self.rejections.append(verdict)
         if len(self.verdicts) < VERDICTS_PER_ACK:
             self.verdicts.append(verdict)
         else:

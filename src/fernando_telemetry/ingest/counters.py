@@ -19,6 +19,7 @@ class IngestCounters:
         refused: Batches refused as a whole.
         open_streams: Streams open now.
         database_refusals: Records PostgreSQL refused although the checks had passed them.
+        rejected_not_kept: Rejected records that were not kept because the bound was reached.
         overflowed: Samples kept in a coarser series, as their metric had reached its limit.
         refused_for_room: Calls, streams and batches refused by the disk budget.
         disk_free_bytes: Free space at the latest look; None: not known.
@@ -32,6 +33,7 @@ class IngestCounters:
     repeated_records: int = 0
     refused: int = 0
     database_refusals: int = 0
+    rejected_not_kept: int = 0
     overflowed: int = 0
     open_streams: int = 0
     refused_for_room: int = 0

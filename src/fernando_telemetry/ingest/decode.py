@@ -24,7 +24,7 @@ from fernando.telemetry.v1 import (
 )
 from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.digests import content_digest
-from fernando_telemetry.domain.verdicts import Rejection
+from fernando_telemetry.domain.verdicts import Rejection, Tally
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series
@@ -69,9 +69,11 @@ class Lists:
         return content_digest(data, VERSION, counts, content.signature())
 
 
-async def check_lists(lists: Lists, context: CheckContext, batch_bytes: int) -> CheckedBatch:
-    """Check every record of a batch, one by one."""
-    batch = CheckedBatch()
+async def check_lists(
+    lists: Lists, context: CheckContext, batch_bytes: int, tally: Tally
+) -> CheckedBatch:
+    """Check every record of a batch, one by one; `tally` is filled and becomes the batch's."""
+    batch = CheckedBatch(tally=tally)
     checker = RecordChecker(batch, context, batch_bytes)
     await checker.each("event", lists.events, checker.event)
     await checker.each("system_metric", lists.system_metrics, checker.system_metric)

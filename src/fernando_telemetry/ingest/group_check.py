@@ -20,7 +20,7 @@ from fernando.telemetry.v1 import TelemetryRecords
 from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.digests import bytes_digest
 from fernando_telemetry.domain.series import SeriesIdentity
-from fernando_telemetry.domain.verdicts import RecordKind
+from fernando_telemetry.domain.verdicts import RecordKind, Tally
 from fernando_telemetry.ingest import columnar, wire
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series, series_identity
@@ -123,8 +123,15 @@ class GroupChecker:
         """Whether the columnar checks are in use."""
         return self._use_columns
 
-    async def check(self, batches: Sequence[GivenBatch]) -> list[CheckedBatch]:
-        """Check the batches of a group; gives what became of each, in order."""
+    async def check(
+        self, batches: Sequence[GivenBatch], new_tally: Callable[[], Tally] = Tally
+    ) -> list[CheckedBatch]:
+        """Check the batches of a group; gives what became of each, in order.
+
+        Args:
+            batches: The group.
+            new_tally: Makes an empty tally; it may note more than an ack tells.
+        """
         results: list[CheckedBatch] = []
         waiting: list[_Parsed] = []
         for given in batches:
@@ -132,23 +139,22 @@ class GroupChecker:
                 records = parsed(given.data)
                 if records is None:
                     lists = await lists_of_unparsed(given.data)
-                    results.append(await _check_plain(given, lists))
+                    results.append(await _check_plain(given, lists, new_tally()))
                     continue
             except Refusal as refused:
                 # Not this very exception: its traceback leads to the batch's bytes.
                 refusal = Refusal(refused.reason, refused.detail)
                 results.append(CheckedBatch(digest=bytes_digest(given.data), refused=refusal))
                 continue
-            one = _Parsed(given, records, CheckedBatch())
+            one = _Parsed(given, records, CheckedBatch(tally=new_tally()))
             results.append(one.checked)
             waiting.append(one)
             await asyncio.sleep(0)
         if self._use_columns and sum(one.count for one in waiting) >= self._fewest_records:
             waiting = await self._check_columns(waiting)
         for one in waiting:
-            plain = await _check_plain(one.given, lists_of(one.records))
-            one.checked.rows, one.checked.tally = plain.rows, plain.tally
-            one.checked.digest = plain.digest
+            plain = await _check_plain(one.given, lists_of(one.records), one.checked.tally)
+            one.checked.rows, one.checked.digest = plain.rows, plain.digest
         return results
 
     async def _check_columns(self, batches: list[_Parsed]) -> list[_Parsed]:
@@ -261,8 +267,8 @@ class GroupChecker:
         await _share_out(chosen, owners, whole, found, judge)
 
 
-async def _check_plain(given: GivenBatch, lists: Lists) -> CheckedBatch:
-    checked = await check_lists(lists, given.context, len(given.data))
+async def _check_plain(given: GivenBatch, lists: Lists, tally: Tally) -> CheckedBatch:
+    checked = await check_lists(lists, given.context, len(given.data), tally)
     if given.with_digest:
         checked.digest = await lists.digest(given.data)
     return checked

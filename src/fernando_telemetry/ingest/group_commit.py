@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Literal, assert_never
 
@@ -31,16 +31,19 @@ from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, 
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
 from fernando_telemetry.ingest.record_check import Refusal
+from fernando_telemetry.ingest.rejected import RejectedKeeper
 from fernando_telemetry.storage.marks import (
     BatchKey,
     Conflict,
     Fenced,
     FlushBatch,
+    Key,
     Repeat,
     RequestKey,
     Result,
     Stored,
 )
+from fernando_telemetry.storage.rejected_records import ReplayKey
 from fernando_telemetry.storage.writer import Writer
 
 log = structlog.get_logger(__name__)
@@ -79,9 +82,10 @@ class PendingBatch:
         patience_seconds: How long it is held while nothing can be committed.
         arrived_at: When it came, before it waited for room (time.monotonic()).
         digest: Digest of bytes that were not kept.
+        received_at: Receive time of a record that is replayed; None: now.
     """
 
-    key: BatchKey | RequestKey | None
+    key: Key | None
     shard: int
     defaults: RecordDefaults
     records: bytes
@@ -90,6 +94,7 @@ class PendingBatch:
     patience_seconds: float
     arrived_at: float
     digest: bytes | None = None
+    received_at: datetime | None = None
     answer: asyncio.Future[Outcome] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -108,6 +113,7 @@ class GroupCommit:
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
         wait_seconds: How long a stream's batch waits for room while nothing can be committed.
+        rejected: Keeps rejected records.
         clock: Gives the receive time.
     """
 
@@ -123,6 +129,7 @@ class GroupCommit:
         group_bytes: int,
         group_batches: int,
         wait_seconds: float,
+        rejected: RejectedKeeper,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._writers = writers
@@ -134,6 +141,7 @@ class GroupCommit:
         self._group_bytes = group_bytes
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
+        self._rejected = rejected
         self._clock = clock
         self._queue: BatchQueue[PendingBatch] = BatchQueue()
         self._running: set[PendingBatchSet] = set()
@@ -265,9 +273,10 @@ class GroupCommit:
 
     def _trouble_of_waiting(self, batch: PendingBatch) -> Passing | None:
         trouble = self._trouble_of(batch)
-        is_call = not isinstance(batch.key, BatchKey)
+        is_call = not isinstance(batch.key, BatchKey | ReplayKey)
         waited = time.monotonic() - batch.arrived_at
-        # A stream waits while others are committed, a call does not: its client may be gone.
+        # Streams and replays wait while others are committed, a call does not: its client may be
+        # gone.
         if trouble is None and is_call and waited >= batch.patience_seconds:
             return Overloaded("More waits than the database takes at present.", 1.0)
         return trouble
@@ -342,28 +351,41 @@ class GroupCommit:
                 batch.answer.set_result(outcome)
 
     async def _check(self, group: list[PendingBatch]) -> list[CheckedPending]:
-        """Check the batches of a group; their bytes are dropped."""
+        """Check the batches of a group; their bytes are dropped, unless rejected ones are kept."""
         now = self._clock()
         given: list[GivenBatch] = []
         for batch in group:
             if batch.refused is None:
-                context = context_for(now, batch.defaults, self._retention)
-                given.append(GivenBatch(batch.records, context, batch.key is not None))
+                given.append(self._given(batch, now))
             batch.records = b""
-        results = iter(await self._checker.check(given))
-        del given
+        found = await self._checker.check(given, self._rejected.tally)
+        results = iter(zip(given, found, strict=True))
         checked: list[CheckedPending] = []
         for batch in group:
             flush_batch = FlushBatch(batch.key, batch.shard, digest=batch.digest)
             if batch.refused is not None:
                 checked.append(CheckedPending(flush_batch, Tally(), batch.refused))
                 continue
-            result = next(results)
+            one, result = next(results)
             flush_batch.digest = result.digest
+            checked.append(CheckedPending(flush_batch, result.tally, result.refused))
             if result.refused is None:
                 flush_batch.rows, flush_batch.slices = result.rows, result.slices
-            checked.append(CheckedPending(flush_batch, result.tally, result.refused))
+                await self._rejected.attach(flush_batch, one.data, one.context)
         return checked
+
+    def _given(self, batch: PendingBatch, now: datetime) -> GivenBatch:
+        context = context_for(now, batch.defaults, self._retention)
+        if batch.received_at is not None:
+            context = replace(context, received_at=batch.received_at)
+        # The mark of a replay is the kept record itself, which has no digest.
+        with_digest = isinstance(batch.key, BatchKey | RequestKey)
+        return GivenBatch(batch.records, context, with_digest)
+
+    async def judge(self, batch: PendingBatch) -> Tally | None:
+        """Check a batch and store nothing; None where it is refused as a whole."""
+        (checked,) = await self._check([batch])
+        return None if checked.flush_batch.refusal else checked.flush_batch.tally
 
 
 def _fail(batch: PendingBatch, trouble: Passing) -> None:
@@ -395,9 +417,9 @@ class CheckedPending:
         flush_batch.tally = tally
         if refused is not None:
             flush_batch.refusal = BATCH_REFUSALS.index(refused.reason) + 1
-            if isinstance(flush_batch.key, RequestKey):
+            if isinstance(flush_batch.key, RequestKey | ReplayKey):
                 # A number is used up by a refusal, a request_id is not: mended records under it
-                # would be answered as a repeat and lost.
+                # would be answered as a repeat and lost. A kept record stays.
                 flush_batch.key = None
 
     def outcome(self, result: Result) -> Outcome | ProducerFenced | RequestIdReused:

@@ -77,6 +77,7 @@ class OwnMetrics:
             ("batches_repeated", counters.repeated),
             ("batches_refused", counters.refused),
             ("records_refused_by_database", counters.database_refusals),
+            ("rejected_records_not_kept", counters.rejected_not_kept),
             ("samples_overflowed", counters.overflowed),
             ("refused_for_room", counters.refused_for_room),
         ):

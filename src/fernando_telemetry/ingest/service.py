@@ -81,7 +81,7 @@ class IngestService:
             Draining: The server is shutting down.
             DiskBudgetReached: There is no room on the disk.
         """
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         self._group_commit.require_open()
         stream = IngestStream(
             self._group_commit,
@@ -115,7 +115,7 @@ class IngestService:
             DatabaseUnavailable: Nothing could be committed within the wait.
             Draining: The server is shutting down.
         """
-        self._refuse_when_draining()
+        self.refuse_when_draining()
         try:
             raw = wire.RawUnaryRequest.FromString(request)
             defaults = checked_defaults(DefaultsMessage.FromString(wire.joined(raw.defaults)))
@@ -171,7 +171,12 @@ class IngestService:
         except TimeoutError:
             return
 
-    def _refuse_when_draining(self) -> None:
+    def refuse_when_draining(self) -> None:
+        """Take no new work when the server is shutting down.
+
+        Raises:
+            Draining: It is.
+        """
         if self._draining:
             raise Draining("The server is shutting down.", self._options.reconnect_after_seconds)
 

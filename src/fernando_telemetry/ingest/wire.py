@@ -16,6 +16,7 @@ are repeated here, and `joined` gives the message's bytes.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, ti
 from google.protobuf.message import DecodeError, Message
 
 from fernando.telemetry.v1 import business_metric_pb2, event_pb2, span_pb2, system_metric_pb2
+from fernando_telemetry.domain.vocabulary import RECORD_KINDS
 
 FieldProto = descriptor_pb2.FieldDescriptorProto
 
@@ -124,6 +126,44 @@ _LENIENT: Final = {
     name: _twin(name)
     for name in ("Event", "SystemMetric", "BusinessMetric", "Span", "MetricSeries")
 }
+
+
+def lenient(name: str) -> type[Any]:
+    """Give the twin of a record's message whose texts are bytes."""
+    return _LENIENT[name]
+
+
+def framed(number: int, content: bytes) -> bytes:
+    """Give a length-delimited field of a message."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
+
+
+def column_sample(series_index: int, time_unix_micros: int, value: float) -> bytes:
+    """Give the packed columns of one sample, without its series."""
+    return (
+        framed(2, _varint(series_index))
+        + framed(3, struct.pack("<q", time_unix_micros))
+        + framed(4, struct.pack("<d", value))
+    )
+
+
+def one_record(kind: str, record: bytes) -> bytes:
+    """Give the bytes of a TelemetryRecords that holds one record, or one set of columns.
+
+    Args:
+        kind: Word of RecordKind; its number is that of the list.
+        record: Bytes of the kind's message.
+    """
+    return framed(RECORD_KINDS.index(kind) + 1, record)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def joined(parts: Sequence[bytes]) -> bytes:

@@ -21,6 +21,7 @@ from fernando_telemetry.domain.flush_ids import LANE_SHIFT
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
+from fernando_telemetry.storage.rejected_records import keep_rejected
 from fernando_telemetry.storage.rows import RAW_TABLES
 from fernando_telemetry.storage.sessions import (
     Connection,
@@ -143,6 +144,7 @@ class Lane:
                 for batch, result in zip(batches, results, strict=True)
                 if isinstance(result, Stored)
             ]
+            await keep_rejected(self._connection, [row for one in fresh for row in one.rejected])
             await self._copy(fresh, series, flush_id, ingested_at)
         except BaseException as error:
             await self._give_up(transaction, error)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from fernando_telemetry.domain import vocabulary
 from fernando_telemetry.domain.filter_columns import ColumnType
 from fernando_telemetry.domain.filters import Comparison
 from fernando_telemetry.domain.paging import KeyType, Position
@@ -36,8 +37,13 @@ _COLUMN_CASTS: Final = {
     ColumnType.SPAN_ID: "text",
     ColumnType.SERIES_ID: "uuid",
 }
-# Enum types that are not called as their column.
-_ENUM_TYPES: Final = {"kind": "span_kind", "status": "span_status"}
+# SQL types of enums that are not called as their column, by their words.
+_ENUM_TYPES: Final = {
+    vocabulary.SPAN_KINDS: "span_kind",
+    vocabulary.SPAN_STATUSES: "span_status",
+    vocabulary.RECORD_KINDS: "text",
+    vocabulary.VERDICTS: "text",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,7 @@ def _condition(comparison: Comparison, expression: str, parameters: Parameters) 
     if comparison.value is None:
         return f"{expression} IS {'' if operator == '=' else 'NOT '}NULL"
     if column.type is ColumnType.ENUM:
-        enum_type = _ENUM_TYPES.get(column.name, column.name)
+        enum_type = _ENUM_TYPES.get(column.words, column.name)
         parameter = f"{parameters.add(comparison.value, 'text')}::{enum_type}"
     else:
         parameter = parameters.add(comparison.value, _COLUMN_CASTS[column.type])

@@ -8,7 +8,7 @@ any server) is fenced: it leaves the group and disturbs no other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -16,9 +16,10 @@ from uuid import UUID
 
 from fernando_telemetry.domain.digests import is_other_content
 from fernando_telemetry.domain.series import SeriesIdentity
-from fernando_telemetry.domain.verdicts import Tally
+from fernando_telemetry.domain.verdicts import Tally, Verdict
 from fernando_telemetry.storage.columns import ColumnSlice
 from fernando_telemetry.storage.producers import ProducerKey
+from fernando_telemetry.storage.rejected_records import RejectedRow, ReplayKey, settle_replays
 from fernando_telemetry.storage.rows import CheckedRows
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
@@ -56,6 +57,9 @@ class RequestKey:
     request_id: UUID
 
 
+Key = BatchKey | RequestKey | ReplayKey
+
+
 @dataclass(slots=True)
 class FlushBatch:
     """One batch on its way into a flush.
@@ -69,9 +73,11 @@ class FlushBatch:
         refusal: Number of its BatchRefusalReason where it is refused; it then has no rows.
         digest: Of its content (domain/digests.py); None: not known, nothing is compared.
         overflowed: Samples kept in a coarser series; `tally` has their verdicts.
+        rejected: Rejected records to keep, written beside its mark.
+        keep: Makes such rows of further verdicts; None: rejected records are not kept.
     """
 
-    key: BatchKey | RequestKey | None
+    key: Key | None
     shard: int
     rows: CheckedRows = field(default_factory=CheckedRows)
     slices: list[ColumnSlice] = field(default_factory=list)
@@ -79,6 +85,8 @@ class FlushBatch:
     refusal: int | None = None
     digest: bytes | None = None
     overflowed: int = 0
+    rejected: list[RejectedRow] = field(default_factory=list)
+    keep: Callable[[Sequence[Verdict]], Awaitable[list[RejectedRow]]] | None = None
 
     def series(self) -> set[SeriesIdentity]:
         """Give the identities of all its samples and distributions."""
@@ -148,24 +156,33 @@ async def write_marks(
     """
     numbered: dict[tuple[BatchKey, int], int] = {}
     requests: dict[RequestKey, int] = {}
+    replays: dict[ReplayKey, int] = {}
     for place, batch in enumerate(batches):
-        key = batch.key
-        if isinstance(key, BatchKey):
-            numbered.setdefault((key, key.epoch), place)
-        elif key is not None:
-            requests.setdefault(key, place)
+        match batch.key:
+            case BatchKey() as key:
+                numbered.setdefault((key, key.epoch), place)
+            case RequestKey() as key:
+                requests.setdefault(key, place)
+            case ReplayKey() as key:
+                replays.setdefault(key, place)
     results: _Results = {}
     now = await _mark_numbered(connection, batches, list(numbered.values()), flush_id, results)
     if now is None:
         now = await connection.fetchval(sql.clock)
     await _mark_requests(connection, batches, list(requests.values()), flush_id, now, results)
+    await _settle(connection, batches, replays, flush_id, results)
     answers: list[Result] = []
     for place, batch in enumerate(batches):
-        key = batch.key
-        if key is None:
-            answers.append(Stored(flush_id))
-            continue
-        first = numbered[key, key.epoch] if isinstance(key, BatchKey) else requests[key]
+        match batch.key:
+            case BatchKey() as key:
+                first = numbered[key, key.epoch]
+            case RequestKey() as key:
+                first = requests[key]
+            case ReplayKey() as key:
+                first = replays[key]
+            case _:
+                answers.append(Stored(flush_id))
+                continue
         result = results[first]
         if first != place and isinstance(result, Stored):
             # A second copy inside this very group.
@@ -275,7 +292,9 @@ async def _look_up(
     if not known:
         return
     keys = [batches[place].key for place in known]
-    marks = {key_of(row): row for row in await connection.fetch(statement, *columns(keys))}
+    marks: dict[Any, Any] = {
+        key_of(row): row for row in await connection.fetch(statement, *columns(keys))
+    }
     for place in known:
         batch = batches[place]
         row = marks.get(batch.key) if batch.key is not None else None
@@ -292,6 +311,23 @@ def _counts(batches: Sequence[FlushBatch], places: list[int]) -> tuple[list[Any]
         [tally.rejected for tally in tallies],
         [tally.adjusted for tally in tallies],
     )
+
+
+async def _settle(
+    connection: Connection,
+    batches: Sequence[FlushBatch],
+    places: dict[ReplayKey, int],
+    flush_id: int,
+    results: _Results,
+) -> None:
+    """A kept record is its own mark: where it is gone, it was replayed before."""
+    if not places:
+        return
+    there = await settle_replays(
+        connection, {key: batches[place].tally.rejection for key, place in places.items()}
+    )
+    for key, place in places.items():
+        results[place] = Stored(flush_id) if key in there else Repeat(None)
 
 
 def _columns(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:

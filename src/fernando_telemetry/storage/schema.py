@@ -369,6 +369,29 @@ request_marks = Table(
     Index("request_marks_created_at_idx", "created_at"),
 )
 
+# Records that got a verdict instead of being stored, kept where rejected_keep is on. Words are
+# texts, not enums: a new reason must never be what a flush fails of.
+rejected_records = Table(
+    "rejected_records",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("rejected_id", Uuid, primary_key=True),
+    _required("rejected_at", Time),
+    _required("kind", Text),
+    _required("index", Integer),
+    _required("reason", Text),
+    Column("field_path", Text),
+    _required("detail", Text),
+    Column("producer_id", Text),
+    Column("sequence", BigInteger),
+    Column("license_id", Text),
+    # The defaults of its stream or request, those that are set.
+    _required("defaults", JSONB),
+    # Wire bytes of the message of its kind.
+    _required("record", LargeBinary),
+    Index("rejected_records_rejected_at_idx", "rejected_at", "rejected_id"),
+)
+
 # Deltas: partial aggregates appended in the flush, one table per roll-up (flush.md). Their
 # writers and folds come with the roll-ups; partitions are made when there is a writer.
 
@@ -448,6 +471,7 @@ APPEND_ONLY_TABLES = (
     progress,
     batch_marks,
     request_marks,
+    rejected_records,
 )
 
 # Small tables, whole on every node -----------------------------------------------------------

@@ -29,8 +29,7 @@ else:  # the stubs make it generic, the driver itself does not
 PASSING_CLASSES = ("08", "53", "57")
 PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
 
-
-CLOSE_SECONDS = 1.0
+CLOSE_GRACE_SECONDS = 1.0
 
 
 def is_passing(error: BaseException) -> bool:
@@ -237,16 +236,16 @@ class SessionPool:
             await transaction.commit()
 
     async def close(self) -> None:
-        """Close all sessions; what still runs after a second is broken off."""
-        pool, self._pool = self._pool, None
-        if pool is None:
+        """Close all sessions; what is still under way after a moment is cut off."""
+        if self._pool is None:
             return
+        pool, self._pool = self._pool, None
+        # The driver gives a session back in a task of its own, which a cancelled owner does not
+        # await: cut off, it would leave an error that nobody fetches.
         try:
-            # A session that is just being given back leaves an error that nobody fetches if it is
-            # cut off in that moment.
-            async with asyncio.timeout(CLOSE_SECONDS):
+            async with asyncio.timeout(CLOSE_GRACE_SECONDS):
                 await pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
             pool.terminate()
 
 

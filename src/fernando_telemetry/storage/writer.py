@@ -236,15 +236,19 @@ class Writer:
         try:
             for batch in batches:
                 batch.make_plain()
+                verdicts: list[Verdict] = []
                 for kind, index in await self._refused_rows(batch):
                     batch.tally.accepted -= 1
                     detail = "PostgreSQL refused the row; the server's log has its reason"
-                    batch.tally.add(Verdict(kind, index, "refused_by_database", "", detail))
+                    verdicts.append(Verdict(kind, index, "refused_by_database", "", detail))
+                    batch.tally.add(verdicts[-1])
                     on_refused()
                     found += 1
+                if verdicts and batch.keep is not None:
+                    batch.rejected += await batch.keep(verdicts)
         finally:
             log.error("rows_refused_by_database", rows=found, reason=str(refused))
-        if not found:
+        if not found and not _drop_rejected(batches):
             raise FlushRefused("The database refuses the flush.", 2.0) from refused
 
     async def _refused_rows(self, batch: FlushBatch) -> list[tuple[RecordKind, int]]:
@@ -288,6 +292,16 @@ class Writer:
         return await self._bad_rows(batch, table, places[:middle]) + await self._bad_rows(
             batch, table, places[middle:]
         )
+
+
+def _drop_rejected(batches: Sequence[FlushBatch]) -> bool:
+    """Give up keeping rejected records: that must never be what holds up a flush."""
+    dropped = sum(len(batch.rejected) for batch in batches)
+    for batch in batches:
+        batch.rejected.clear()
+    if dropped:
+        log.error("rejected_records_lost", records=dropped)
+    return dropped > 0
 
 
 def _by_place(places: list[int], results: list[Result], count: int) -> list[Result | None]:

@@ -1,4 +1,4 @@
-"""AdminService: what the server says of itself. Retention, keys and rejects come later."""
+"""AdminService: what the server says of itself, and rejected records. The rest comes later."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from fernando_telemetry.domain import limits
 from fernando_telemetry.ingest.service import IngestService
 from fernando_telemetry.transport.absent import absent_servicer
 from fernando_telemetry.transport.converters.ingest_service import CONTRACT_REVISION, limits_message
+from fernando_telemetry.transport.rejected_methods import RejectedMethods
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,9 @@ def admin_servicer(
     ingest: IngestService,
     database_bytes: Callable[[], Awaitable[int]],
     unsealed_partitions: Callable[[], Awaitable[int]],
+    rejected: RejectedMethods,
 ) -> Any:
-    """Make the servicer; all methods but GetServerInfo are absent."""
+    """Make the servicer; methods not named here are absent."""
     servicer = absent_servicer(AdminServiceServicer, DESCRIPTOR.services_by_name["AdminService"])
 
     async def get_server_info(request: Any, context: Any) -> GetServerInfoResponse:
@@ -52,4 +54,6 @@ def admin_servicer(
         return info
 
     servicer.GetServerInfo = get_server_info
+    servicer.ListRejectedRecords = rejected.list_rejected_records
+    servicer.ReplayRejectedRecords = rejected.replay_rejected_records
     return servicer

@@ -204,6 +204,7 @@ async def test_the_servers_own_metrics_tell_all_of_it(
             "batches_repeated": 1,
             "batches_refused": 0,
             "records_refused_by_database": 0,
+            "rejected_records_not_kept": 0,
             "refused_for_room": 0,
             "queue_bytes": 0,
             "open_streams": 0,

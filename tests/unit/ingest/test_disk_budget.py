@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import cast
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,10 +18,13 @@ from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.group_commit import GroupCommit, PendingBatch
+from fernando_telemetry.ingest.rejected import RejectedKeeper
 from fernando_telemetry.storage.oldest_partitions import Dropped, Kept
+from fernando_telemetry.storage.rejected_records import RejectedRecords
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
 GONE = OSError("the folder is gone")
+NOTHING_KEPT = cast("RejectedRecords", None)
 AWAY = DatabaseUnavailable("away", 1.0)
 
 
@@ -82,6 +86,7 @@ class Door:
             group_bytes=1,
             group_batches=1,
             wait_seconds=30,
+            rejected=RejectedKeeper(NOTHING_KEPT, self.counters, is_on=False, most_bytes=0),
         )
         self.budget = DiskBudget(
             self.limits,

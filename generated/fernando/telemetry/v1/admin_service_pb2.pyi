@@ -389,12 +389,15 @@ class RejectedRecord(_message.Message):
     sequence: _builtins.int
     """Output only. Number of its batch; 0 for a unary call."""
     record: _builtins.bytes
-    """Output only. Its bytes: the protobuf message of its kind."""
+    """Output only. Its bytes: the protobuf message of its kind, as it was sent; of a sample of
+    MetricColumns a MetricColumns that holds it and its series. Empty where they exceed 512 KiB,
+    which no page could carry; SQL has them.
+    """
     license_id: _builtins.str
-    """Output only. Its licence."""
+    """Output only. Its licence: its own, else that of the defaults."""
     @_builtins.property
     def verdict(self) -> _ingest_service_pb2.RecordVerdict:
-        """Output only. What was wrong with it."""
+        """Output only. What was wrong with it, when it was judged last."""
 
     @_builtins.property
     def rejected_at(self) -> _timestamp_pb2.Timestamp:
@@ -430,7 +433,9 @@ class ListRejectedRecordsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Filter over the fields of RejectedRecord and its verdict. Empty: all."""
+    """Filter over the fields of RejectedRecord, `record` excepted, and of its verdict, `kept`
+    excepted, such as `kind = event AND reason = time_too_old`. Empty: all.
+    """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
     below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
@@ -501,7 +506,9 @@ class ReplayRejectedRecordsRequest(_message.Message):
     filter: _builtins.str
     """Filter as in ListRejectedRecords. Empty: all."""
     dry_run: _builtins.bool
-    """Judge the records, but store nothing. Default false."""
+    """Judge the records, but store nothing: the counts are what a replay would give, but for records
+    that only PostgreSQL would refuse. Default false.
+    """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
         """Required. Range of `rejected_at`."""
@@ -532,7 +539,9 @@ class ReplayRejectedRecordsResponse(_message.Message):
     replayed_count: _builtins.int
     """Output only. Records stored, and no longer kept as rejected."""
     still_rejected_count: _builtins.int
-    """Output only. Records rejected again, and still kept."""
+    """Output only. Records rejected again, and still kept. Records that another replay stored in the
+    meantime count in neither.
+    """
     def __init__(
         self,
         *,

@@ -118,16 +118,29 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRejectedRecords(self, request, context):
-        """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
+        before can be listed whatever the setting.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or INVALID_FIELD.
+        - RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE: it ran past its time-out.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReplayRejectedRecords(self, request, context):
-        """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sends kept rejected records through ingest again, the oldest first, each with the defaults of
+        its stream; the time of a record that has none is the time at which it was rejected. A record
+        that is stored is no longer kept, in one transaction; one that is rejected again stays, with
+        its new verdict. So a replay may be broken off, repeated, or run beside another, and stores
+        each record once. It takes as long as storing that many batches of one record.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
+        - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+        DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

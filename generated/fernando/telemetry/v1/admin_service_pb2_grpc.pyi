@@ -48,12 +48,25 @@ class AdminServiceStub:
     NOT_IMPLEMENTED.
     """
     ListRejectedRecords: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]
-    """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
+    before can be listed whatever the setting.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or INVALID_FIELD.
+    - RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE: it ran past its time-out.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ReplayRejectedRecords: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayRejectedRecordsRequest, _admin_service_pb2.ReplayRejectedRecordsResponse]
-    """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sends kept rejected records through ingest again, the oldest first, each with the defaults of
+    its stream; the time of a record that has none is the time at which it was rejected. A record
+    that is stored is no longer kept, in one transaction; one that is rejected again stays, with
+    its new verdict. So a replay may be broken off, repeated, or run beside another, and stores
+    each record once. It takes as long as storing that many batches of one record.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
+    - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+      DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
     """
     CreateApiKey: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]
     """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
@@ -84,12 +97,25 @@ class AdminServiceAsyncStub(AdminServiceStub):
     NOT_IMPLEMENTED.
     """
     ListRejectedRecords: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]  # type: ignore[assignment]
-    """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
+    before can be listed whatever the setting.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or INVALID_FIELD.
+    - RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE: it ran past its time-out.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ReplayRejectedRecords: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ReplayRejectedRecordsRequest, _admin_service_pb2.ReplayRejectedRecordsResponse]  # type: ignore[assignment]
-    """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sends kept rejected records through ingest again, the oldest first, each with the defaults of
+    its stream; the time of a record that has none is the time at which it was rejected. A record
+    that is stored is no longer kept, in one transaction; one that is rejected again stays, with
+    its new verdict. So a replay may be broken off, repeated, or run beside another, and stores
+    each record once. It takes as long as storing that many batches of one record.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
+    - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+      DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
     """
     CreateApiKey: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CreateApiKeyRequest, _admin_service_pb2.CreateApiKeyResponse]  # type: ignore[assignment]
     """Creates an API key. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
@@ -147,8 +173,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListRejectedRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ListRejectedRecordsResponse]]:
-        """Lists rejected records that were kept. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
+        before can be listed whatever the setting.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or INVALID_FIELD.
+        - RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE: it ran past its time-out.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
 
     @_abc_1.abstractmethod
@@ -157,8 +188,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ReplayRejectedRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ReplayRejectedRecordsResponse, _abc.Awaitable[_admin_service_pb2.ReplayRejectedRecordsResponse]]:
-        """Sends kept rejected records through ingest again. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sends kept rejected records through ingest again, the oldest first, each with the defaults of
+        its stream; the time of a record that has none is the time at which it was rejected. A record
+        that is stored is no longer kept, in one transaction; one that is rejected again stays, with
+        its new verdict. So a replay may be broken off, repeated, or run beside another, and stores
+        each record once. It takes as long as storing that many batches of one record.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER or INVALID_FIELD.
+        - RESOURCE_EXHAUSTED OVERLOADED with `resource` `disk`, UNAVAILABLE DATABASE_UNAVAILABLE or
+          DRAINING, with RetryInfo: what was stored by then is stored, the rest is still kept.
         """
 
     @_abc_1.abstractmethod

@@ -11,18 +11,23 @@ from fernando_telemetry.queries.pages import ListRequest
 from fernando_telemetry.transport.converters.timestamp import datetime_of
 
 
-class ListMessage(Protocol):
-    """The fields that every list's request has."""
+class NewestFirstMessage(Protocol):
+    """The fields that the request of every list over time has."""
 
     filter: str
-    order_by: str
     page_size: int
     page_token: str
-    min_commit_token: str
 
     @property
     def time_range(self) -> TimeRangeMessage:
         """Both sides are needed."""
+
+
+class ListMessage(NewestFirstMessage, Protocol):
+    """The fields that the request of a list of telemetry has."""
+
+    order_by: str
+    min_commit_token: str
 
 
 def time_range_of(message: TimeRangeMessage) -> TimeRange:
@@ -42,6 +47,18 @@ def time_range_of(message: TimeRangeMessage) -> TimeRange:
     return TimeRange(
         datetime_of(message.start_time, "time_range.start_time"),
         datetime_of(message.end_time, "time_range.end_time"),
+    )
+
+
+def newest_first_request(message: NewestFirstMessage) -> ListRequest:
+    """Give the request of a list that has one order and no commit token.
+
+    Raises:
+        InvalidTimeRange: The time range is missing, half given or reversed.
+        InvalidField: It is out of the calendar.
+    """
+    return ListRequest(
+        time_range_of(message.time_range), message.filter, "", message.page_size, message.page_token
     )
 
 
