@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,10 @@ else:  # the stubs make it generic, the driver itself does not
 # the full disk included), and what concurrency brings (40). 25006: read-only after a failover.
 PASSING_CLASSES = ("08", "53", "57")
 PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
+
+
+# How long sessions that are still lent are waited for at the end.
+CLOSE_SECONDS = 0.5
 
 
 def is_passing(error: BaseException) -> bool:
@@ -190,10 +194,15 @@ class SessionPool:
             await transaction.commit()
 
     async def close(self) -> None:
-        """Close all sessions; running statements are cancelled."""
+        """Close all sessions; statements that run on for more than a moment are cancelled."""
         if self._pool is not None:
-            self._pool.terminate()
-            self._pool = None
+            pool, self._pool = self._pool, None
+            # A cancelled caller's session is still on its way back into the pool.
+            with suppress(TimeoutError, OSError, asyncpg.PostgresError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await pool.close()
+                return
+            pool.terminate()
 
 
 class ReaderPool(SessionPool):

@@ -81,7 +81,9 @@ def test_lengths_are_read_as_settings_spell_them(text: str, seconds: int) -> Non
     assert parse_length(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "month", "9 seconds", "86401 seconds", "10", "-10 s", "1 day"])
+@pytest.mark.parametrize(
+    "text", ["", "month", "9 seconds", "86401 seconds", "10", "-10 s", "1 day"]
+)
 def test_other_lengths_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="ten minutes"):
         parse_length(text)
