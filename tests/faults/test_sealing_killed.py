@@ -130,6 +130,8 @@ async def test_the_server_alone_is_killed_and_its_build_ends(
         await connection.execute("SELECT pg_advisory_unlock(1179603533, 3)")
         await becomes(connection, BUILD_WAITS, value=True)
         await server.kill()
+    await becomes(connection, BUILD_WAITS, value=False)
+    assert False in (await indexes_of(connection, name)).values()
     await writing.rollback()
     async with serve(tmp_path / "b", tmp_path / "log-b", **settings) as server:
         await _assert_sealed(connection, [name])
