@@ -69,6 +69,10 @@ async def test_a_partition_is_sealed_when_its_time_has_passed(
         f"EXPLAIN SELECT * FROM {TABLE} WHERE user_id = 'user-7' ORDER BY event_timestamp LIMIT 5"
     )
     assert any("user_time" in row[0] for row in plan), plan
+    # Other storage for old partitions stays possible: nothing of it stands on the parent.
+    assert not await connection.fetchval(
+        "SELECT count(*) FROM pg_index WHERE indrelid = $1::text::regclass", TABLE
+    )
 
 
 async def test_nothing_is_sealed_while_hot(

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from fernando_telemetry.app import Application
+from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.index_sets import INDEXES, IndexChoice, chosen, digest
 
 
@@ -41,6 +46,13 @@ def test_every_set_finds_rows_by_flush(set_name: str) -> None:
 def test_other_choices_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"set|known index"):
         chosen(text)
+
+
+async def test_a_wrong_choice_is_one_sentence_at_the_start(database: str, tmp_path: Path) -> None:
+    settings = Settings(dsn=database, data_dir=tmp_path, port=0, sealed_indexes="most")
+    with pytest.raises(StartupError, match="sealed_indexes") as caught:
+        await Application(settings).start()
+    assert "\n" not in str(caught.value)
 
 
 def test_a_digest_names_the_content_of_a_set() -> None:
