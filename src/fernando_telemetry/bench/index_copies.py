@@ -70,7 +70,8 @@ async def beside_summarising(
 ) -> dict[str, float]:
     """Time COPY into the hot partition alone, and while another session summarises it."""
     columns = await rows.columns(connection)
-    chunks = [await rows.binary(connection, turn * rows.chunk) for turn in range(10)]
+    whole = max(1, rows.rows // rows.chunk)
+    chunks = [await rows.binary(connection, turn % whole * rows.chunk) for turn in range(10)]
     await connection.execute(f"TRUNCATE {rows.partition}")
     await create(connection, rows.partition, chosen("lean")[rows.table])
     summarising = Summarising(session, 1.0)
