@@ -36,6 +36,7 @@ def test_argument_beats_environment_beats_file(
         ("FERNANDO_PORT", "70000", "Setting port"),
         ("FERNANDO_WRITERS", "many", "Setting writers"),
         ("FERNANDO_MIGRATE", "perhaps", "Setting migrate"),
+        ("FERNANDO_PARTITION_LENGTH", "9 seconds", "Setting partition_length"),
         ("FERNANDO_CONFIG", "/nowhere.toml", "not a file"),
     ],
 )

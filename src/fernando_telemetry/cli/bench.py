@@ -18,11 +18,6 @@ _KINDS: Final = ("events", "samples", "points", "spans")
 _MEASURES: Final = ("rate", "latency", "memory", "partition-size", "sustained")
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `ingest` a subcommand while it is the only one."""
-
-
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     def check(value: str) -> str:
         if value not in words:
@@ -158,3 +153,21 @@ def _print_table(figures: dict[str, Any]) -> None:
             if isinstance(value, str | int | float):
                 table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
     Console(file=sys.stderr).print(table)
+
+
+@app.command()
+def indexes(
+    *,
+    rows: Annotated[int, typer.Option(min=10_000, help="Rows of each partition.")] = 2_000_000,
+    kinds: Annotated[
+        list[str] | None,
+        typer.Option("--records", metavar="KIND", help="events, spans or samples; default: all."),
+    ] = None,
+) -> None:
+    """Measure what indexes of partitions cost, and what the guide's queries gain by them."""
+    from fernando_telemetry.bench.index_sets import KINDS, run
+
+    for kind in kinds or ():
+        if kind not in KINDS:
+            raise typer.BadParameter(f"{kind!r} is none of {', '.join(KINDS)}")
+    run(kinds or list(KINDS), rows)

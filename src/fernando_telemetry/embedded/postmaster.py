@@ -201,6 +201,8 @@ def _options(settings: Settings, directory: DataDirectory, run_directory: Path) 
         "max_connections": str(_max_connections(settings)),
         "shared_buffers": f"{settings.pg_shared_buffers_mib}MB",
         "max_wal_size": "2GB",
+        # A query over all partitions of a table locks each of them and each of their indexes.
+        "max_locks_per_transaction": "256",
         "wal_level": "replica",
         "fsync": fsync,
         # Torn pages matter only where a write may be lost at all.

@@ -248,6 +248,7 @@ class Sealing:
         }
         for index, row in found.items():
             if not row["is_valid"]:
+                log.warning("invalid_index_dropped", index=index)
                 await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
         await connection.execute(f"ANALYZE {name}")
         for index, kind in wanted.items():

@@ -29,6 +29,7 @@ else:  # the stubs make it generic, the driver itself does not
 PASSING_CLASSES = ("08", "53", "57")
 PASSING_STATES = frozenset({"40001", "40P01", "25006", "55P03"})
 
+# How long sessions that are still lent are waited for at the end.
 CLOSE_GRACE_SECONDS = 1.0
 
 

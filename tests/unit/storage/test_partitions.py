@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 
 from fernando_telemetry.domain.calendar import HOUR, TEN_MINUTES, PartitionLength
-from fernando_telemetry.storage.partitions import BEGINNING, Partitions, parse_bounds, raw_tables
+from fernando_telemetry.storage import partitions
+from fernando_telemetry.storage.partitions import (
+    BEGINNING,
+    SPANS_AHEAD,
+    Partitions,
+    parse_bounds,
+    raw_tables,
+)
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
 
@@ -86,6 +93,58 @@ async def test_the_length_may_change_on_a_live_database(
         noon + timedelta(hours=11, minutes=59),
     )
     assert await connection.fetchval(f"SELECT count(*) FROM {TABLE}") == 144
+    await pool.close()
+
+
+async def test_short_partitions_are_made_a_day_of_spans_ahead(
+    database: str, connection: Any
+) -> None:
+    pool = ControlPool(session_settings(database), 1)
+    moment = (datetime.now(UTC) - timedelta(days=20)).replace(hour=12, minute=0, second=5)
+    before = await names(connection)
+    made = Partitions(pool, raw_tables(10))
+    await made.ensure_ahead(moment, 3)
+    found = sorted(await names(connection) - before)
+    assert len(found) == 1 + SPANS_AHEAD
+    assert found[0] == f"{TABLE}_p{moment:%Y%m%d}_1200"
+    assert found[-1] == f"{TABLE}_p{moment:%Y%m%d}_1204"
+    await made.ensure_ahead(moment + timedelta(seconds=10), 3)
+    assert len(await names(connection) - before) == 2 + SPANS_AHEAD
+    await pool.close()
+
+
+async def test_one_partition_does_not_wait_for_many(database: str, connection: Any) -> None:
+    """A flush that needs one comes in between while another server makes sixty."""
+    pools = [ControlPool(session_settings(database), 1) for _ in range(2)]
+    many, one = (Partitions(pool, raw_tables(10)) for pool in pools)
+    start = (datetime.now(UTC) - timedelta(days=20)).replace(hour=12, minute=0, second=0)
+    before = await names(connection)
+    making = asyncio.create_task(
+        many.ensure({TABLE: [start + timedelta(seconds=10 * n) for n in range(60)]})
+    )
+    while not await names(connection) - before:
+        assert not making.done()
+        await asyncio.sleep(0.001)
+    await one.ensure({TABLE: [start - timedelta(hours=1)]})
+    assert not making.done()
+    await making
+    assert len(await names(connection) - before) == 61
+    for pool in pools:
+        await pool.close()
+
+
+async def test_above_the_limit_partitions_hold_a_day(
+    database: str, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "MOST_PARTITIONS", 5)
+    pool = ControlPool(session_settings(database), 1)
+    before = await names(connection)
+    assert len(before) == 2
+    start = (datetime.now(UTC) - timedelta(days=20)).replace(hour=12, minute=0, second=0)
+    made = Partitions(pool, raw_tables(10))
+    await made.ensure({TABLE: [start + timedelta(minutes=n) for n in range(100)]})
+    # Three short ones fill the limit; the last one holds the rest of the day.
+    assert len(await names(connection) - before) == 3 + 1
     await pool.close()
 
 

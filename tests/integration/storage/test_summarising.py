@@ -1,0 +1,104 @@
+"""Hot partitions are found by their blooms soon after rows came, and nobody waits for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from fernando_telemetry.storage.sessions import ControlPool
+from fernando_telemetry.storage.summarising import PAGES_LEFT, Summarising
+from tests.conftest import session_settings
+from tests.integration.storage.partition_rows import PAST, TABLE, fill, make_partition, sealer
+
+ROWS = 60_000
+LOOKUP = f"SELECT * FROM {TABLE} WHERE user_id = 'user-77'"
+
+
+@pytest.fixture
+async def control(database: str) -> AsyncIterator[ControlPool]:
+    pool = ControlPool(session_settings(database), 2)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def summarising(database: str) -> AsyncIterator[Summarising]:
+    made = Summarising(session_settings(database), 1.0)
+    yield made
+    made._drop()
+
+
+async def pages_read(connection: Any, partition: str) -> int:
+    """Count the pages of the partition that a lookup by bloom looks into."""
+    await connection.execute("SET enable_seqscan = off")
+    lookup = LOOKUP.replace(TABLE, partition)
+    plan = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF) {lookup}")
+    text = "\n".join(row[0] for row in plan)
+    assert "user_id_bloom" in text, text
+    found = re.search(r"Heap Blocks: lossy=(\d+)", text)
+    assert found is not None, text
+    return int(found[1])
+
+
+async def test_what_is_summarised_is_found_in_few_pages(
+    control: ControlPool, summarising: Summarising, connection: Any
+) -> None:
+    partition = await make_partition(control)
+    await fill(connection, ROWS)
+    pages = await connection.fetchval("SELECT pg_relation_size($1::text) / 8192", partition)
+    assert pages > PAGES_LEFT + 10 * 64, "too few rows to prove anything"
+    assert await pages_read(connection, partition) == pages
+    assert await summarising.summarise()
+    # One range that has the user, those at the end, and hardly a false positive.
+    assert await pages_read(connection, partition) <= PAGES_LEFT + 3 * 64
+    assert await summarising.summarise() == 0
+    await fill(connection, ROWS)
+    assert await summarising.summarise()
+    assert await pages_read(connection, partition) <= PAGES_LEFT + 4 * 64
+    assert await connection.fetchval(LOOKUP.replace("*", "count(*)")) == 40
+
+
+async def test_one_server_at_a_time(
+    control: ControlPool, summarising: Summarising, database: str, connection: Any
+) -> None:
+    await make_partition(control)
+    await fill(connection, ROWS)
+    other = Summarising(session_settings(database), 1.0)
+    assert await summarising.summarise()
+    assert await other.summarise() is None
+    summarising._drop()
+    while await other.summarise() is None:  # until PostgreSQL has noticed the end of the session
+        pass
+    assert await other.summarise() == 0
+    other._drop()
+
+
+async def test_a_lock_that_is_taken_is_not_waited_for(
+    control: ControlPool, summarising: Summarising, database: str, connection: Any
+) -> None:
+    """As VACUUM, ANALYZE and index builds take it. Writers meanwhile write."""
+    partition = await make_partition(control)
+    await fill(connection, ROWS)
+    holder = await asyncpg.connect(database)
+    async with holder.transaction():
+        await holder.execute(f"LOCK TABLE {partition} IN SHARE UPDATE EXCLUSIVE MODE")
+        assert await summarising.summarise() == 0
+        await fill(connection, 10)
+    assert await summarising.summarise()
+    await holder.close()
+
+
+async def test_sealed_partitions_are_left_alone(
+    control: ControlPool, summarising: Summarising, database: str, connection: Any
+) -> None:
+    await make_partition(control)
+    await fill(connection, 100)
+    sealing = sealer(database, control)
+    while await sealing.seal_due(PAST.replace(hour=14)):
+        pass
+    await fill(connection, ROWS)
+    assert await summarising.summarise() == 0
