@@ -5,9 +5,13 @@
       |  stream.py        the rules of one stream: hello, numbers, window, acks in order
       |  admission.py     byte budget: when it is used up, streams are not read
       v
-    group_commit.py       the queue, and writers that take what waits as one group
-      |  decode.py        bytes -> messages -> checks/ -> rows and verdicts, in slices
-      |  content_*.py     the content's signature, by which a repeat is known
+    group_commit.py       the queue (batch_queue.py), and writers that take what waits as one group
+      |  group_check.py   a group's batches together:
+      |    decode.py        bytes -> messages, which say what is decodable
+      |    columnar/        bytes -> Arrow -> checks of whole columns -> blocks of rows, suspects
+      |    record_check.py  suspects, and what has no columns: checks/ -> rows and verdicts
+      |    content_*.py     the content's signature, by which a repeat is known
+      |  rejected.py      bytes of rejected records, where they are kept; replay.py sends them again
       |  storage/series   identities -> series ids
       v
     storage/flush         marks -> COPY -> flushes -> COMMIT
