@@ -12,11 +12,11 @@ import asyncpg
 import pytest
 from grpc import aio
 
+from fernando.telemetry.v1 import IngestServiceStub, IngestTelemetryRequest, TelemetryRecords
 from fernando_telemetry.embedded.owner_lock import running_server
 from tests.conftest import share
 from tests.faults.server_process import serve
 from tests.integration.embedded.processes import until_none_lives
-from tests.integration.ingest.ingest_call import ingest, request
 from tests.integration.ingest.locks import becomes
 from tests.integration.ingest.records import event, stamp
 from tests.integration.storage.partition_rows import indexes_of, wanted
@@ -39,6 +39,13 @@ def run_folder() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as name:
         Path(name).chmod(0o1777)
         yield {"TMPDIR": name, "XDG_RUNTIME_DIR": ""}
+
+
+async def _send(address: str, at: datetime, user_id: str) -> None:
+    late = event(event_timestamp=stamp(at), user_id=user_id)
+    request = IngestTelemetryRequest(records=TelemetryRecords(events=[late]))
+    async with aio.insecure_channel(address) as channel:
+        await IngestServiceStub(channel).IngestTelemetry(request, timeout=30)
 
 
 async def opened(data_dir: Path) -> Any:
@@ -70,9 +77,7 @@ async def test_a_build_that_was_killed_is_done_anew(
             await writing.start()
             # What is made for the row is sealed at once; the build waits for this writer.
             await connection.execute("SELECT pg_advisory_lock(1179603533, 3)")
-            async with aio.insecure_channel(server.address) as channel:
-                late = event(event_timestamp=stamp(at), user_id=f"turn-{turn}")
-                await ingest(channel, request(late))
+            await _send(server.address, at, f"turn-{turn}")
             name = await connection.fetchval(
                 "SELECT tableoid::regclass::text FROM telemetry_events WHERE user_id = $1",
                 f"turn-{turn}",
@@ -121,8 +126,7 @@ async def test_the_server_alone_is_killed_and_its_build_ends(
     holder = await asyncpg.connect(database)
     async with serve(tmp_path / "a", tmp_path / "log-a", **settings) as server:
         await connection.execute("SELECT pg_advisory_lock(1179603533, 3)")
-        async with aio.insecure_channel(server.address) as channel:
-            await ingest(channel, request(event(event_timestamp=stamp(at), user_id="late")))
+        await _send(server.address, at, "late")
         name = await connection.fetchval("SELECT tableoid::regclass::text FROM telemetry_events")
         writing = holder.transaction()
         await writing.start()

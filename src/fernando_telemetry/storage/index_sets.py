@@ -97,7 +97,7 @@ INDEXES: Final[IndexChoice] = {
         # No B-tree on time: rows come sorted by series, which makes it dear (3.5 times the COPY).
         _both("series_time_brin", _SERIES_BRIN),
         PartitionIndex("time", "(time)"),
-        PartitionIndex("series_time", "(series_id, time)"),
+        PartitionIndex("series", "(series_id)"),
     ),
     "metric_distributions": (
         _both("time", "(time)"),

@@ -208,6 +208,7 @@ class Sealing:
             with translated():
                 with contextlib.suppress(asyncpg.PostgresError):
                     await connection.execute(sql.notice_lost_client)
+                await connection.execute(sql.build_alone)
                 leads = await connection.fetchval(sql.try_lead)
                 yield connection if leads else None
                 if leads and not connection.is_closed():

@@ -108,6 +108,10 @@ class Summarising:
             self._drop()
             raise
 
+    async def close(self) -> None:
+        """End the session: another server may lead."""
+        self._drop()
+
     async def _leading(self) -> Connection | None:
         if self._connection is None:
             self._connection = await connect(self._settings)

@@ -79,9 +79,14 @@ async def test_nothing_is_sealed_while_hot(
     database: str, control: ControlPool, connection: Any
 ) -> None:
     """Neither today's partitions nor those ahead."""
-    before = await connection.fetch("SELECT indexrelid FROM pg_index ORDER BY 1")
-    assert await seal_all(sealer(database, control), datetime.now(UTC)) == 0
-    assert await connection.fetch("SELECT indexrelid FROM pg_index ORDER BY 1") == before
+    now = datetime.now(UTC)
+    await Partitions(control, raw_tables()).ensure_ahead(now, 2)
+    await seal_all(sealer(database, control), now)
+    for day in range(3):
+        name = f"{TABLE}_p{now + timedelta(days=day):%Y%m%d}"
+        assert await indexes_of(connection, name) == wanted("lean")
+        mark = "SELECT obj_description($1::text::regclass)"
+        assert await connection.fetchval(mark, name) is None
 
 
 async def test_a_partition_that_still_grows_is_left_alone(

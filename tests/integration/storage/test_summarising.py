@@ -29,7 +29,7 @@ async def control(database: str) -> AsyncIterator[ControlPool]:
 async def summarising(database: str) -> AsyncIterator[Summarising]:
     made = Summarising(session_settings(database), 1.0)
     yield made
-    made._drop()
+    await made.close()
 
 
 async def pages_read(connection: Any, partition: str) -> int:
@@ -70,11 +70,11 @@ async def test_one_server_at_a_time(
     other = Summarising(session_settings(database), 1.0)
     assert await summarising.summarise()
     assert await other.summarise() is None
-    summarising._drop()
+    await summarising.close()
     while await other.summarise() is None:  # until PostgreSQL has noticed the end of the session
         pass
     assert await other.summarise() == 0
-    other._drop()
+    await other.close()
 
 
 async def test_a_lock_that_is_taken_is_not_waited_for(

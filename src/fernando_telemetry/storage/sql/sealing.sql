@@ -6,6 +6,10 @@ SELECT pg_try_advisory_lock(1179603533, 3);
 -- Lets another session seal at once; the session's end does so a little later.
 SELECT pg_advisory_unlock(1179603533, 3);
 
+-- name: build_alone
+-- Leaves the other cores to the writers.
+SELECT set_config('max_parallel_maintenance_workers', '0', false);
+
 -- name: notice_lost_client
 -- Ends a build whose server is gone, instead of when it is done. Not every system can.
 SELECT set_config('client_connection_check_interval', '2s', false);
