@@ -82,7 +82,7 @@ async def test_other_batches_of_the_group_are_not_disturbed(
     settings: Settings, serving: Serving, connection: Any
 ) -> None:
     """One flush with a fenced batch between two others: these are committed by that very flush."""
-    one_writer = settings.model_copy(update={"writers": 1})
+    one_writer = settings.model_copy(update={"writers": 1, "quick_writers": 0})
     async with (
         serving(one_writer) as server,
         aio.insecure_channel(server.address) as channel,
