@@ -214,7 +214,7 @@ class Settings(BaseSettings):
     hot_indexes: str = Field(
         "lean",
         description="Indexes of a partition being written: none, lean or full, then changes such "
-        "as `-telemetry_events.event_name_bloom`",
+        "as `-telemetry_events.lookup_bloom`",
     )
     sealed_indexes: str = Field(
         "full", description="Indexes of a partition whose time has passed, spelt alike"

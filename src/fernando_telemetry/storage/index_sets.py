@@ -51,39 +51,48 @@ def _sealed(name: str, definition: str) -> PartitionIndex:
     return PartitionIndex(name, definition, full=True)
 
 
-def _bloom(column: str, distinct: int, *, full: bool = False) -> PartitionIndex:
-    """Give an index that finds equal values by reading little: one small BRIN bloom per column.
+def _bloom(column: str, distinct: int) -> str:
+    """Give the part of a BRIN index that finds equal values of a column by reading little.
 
     `distinct` is the number of distinct values expected in 64 pages (1,000 to 2,000 rows); too
     small a number makes the filter useless, too large a one makes it big. One false positive
     costs 64 pages, so 0.1 % of them instead of the default 1 % pays for a filter half as big
     again. What is not yet summarised is found by reading it: storage/summarising.py.
     """
-    return PartitionIndex(
-        f"{column}_bloom",
-        f"USING brin ({column} text_bloom_ops(n_distinct_per_range = {distinct}, "
-        "false_positive_rate = 0.001)) WITH (pages_per_range = 64)",
-        lean=True,
-        full=full,
+    return (
+        f"{column} text_bloom_ops(n_distinct_per_range = {distinct}, false_positive_rate = 0.001)"
     )
 
 
+def _brin(*columns: str, pages: int = 64) -> str:
+    """Give a BRIN index of several columns, each found by itself.
+
+    Summarising one index of three columns reads the rows once, three indexes read them three
+    times (0.9 against 1.5 µs an event); lookups take the same time. What it keeps of a range has
+    to fit a page of 8 KB: a bloom takes 1.8 bytes for each distinct value.
+    """
+    return f"USING brin ({', '.join(columns)}) WITH (pages_per_range = {pages})"
+
+
 # Two lanes write side by side, so one range of pages holds flushes of both: multi.
-_FLUSH_ID = _both("flush_id", "USING brin (flush_id int8_minmax_multi_ops)")
+_FLUSH_ID = "flush_id int8_minmax_multi_ops"
+_FLUSH_BRIN = _both("flush_brin", _brin(_FLUSH_ID, pages=128))
 # Flushes are sorted by series, so that few pages hold one series of one flush.
-_SERIES_BRIN = "USING brin (series_id, time) WITH (pages_per_range = 8)"
+_SERIES_BRIN = _brin("series_id", "time", pages=8)
 
 INDEXES: Final[IndexChoice] = {
     "telemetry_events": (
         _both("time", "(event_timestamp)"),
-        _FLUSH_ID,
-        # UUIDv7, given in the order of arrival: the plain range of values finds one.
-        _both("event_id", "USING brin (event_id) WITH (pages_per_range = 64)"),
-        _bloom("user_id", 1000),
-        _bloom("license_id", 300),
-        _bloom("session_id", 1000),
-        _bloom("event_name", 200),
-        _bloom("trace_id", 500),
+        # event_id is a UUIDv7, given in the order of arrival: the plain range of values finds one.
+        _both(
+            "flush_brin",
+            _brin(_FLUSH_ID, "event_id", _bloom("license_id", 300), _bloom("event_name", 200)),
+        ),
+        PartitionIndex(
+            "lookup_bloom",
+            _brin(_bloom("user_id", 1000), _bloom("session_id", 1000), _bloom("trace_id", 500)),
+            lean=True,
+        ),
         _sealed("user_time", "(user_id, event_timestamp) WHERE user_id IS NOT NULL"),
         _sealed("license_time", "(license_id, event_timestamp) WHERE license_id IS NOT NULL"),
         _sealed("name_time", "(event_name, event_timestamp)"),
@@ -93,7 +102,7 @@ INDEXES: Final[IndexChoice] = {
         _sealed("event_data", "USING gin (event_data jsonb_path_ops)"),
     ),
     "metric_samples": (
-        _FLUSH_ID,
+        _FLUSH_BRIN,
         # No B-tree on time: rows come sorted by series, which makes it dear (3.5 times the COPY).
         _both("series_time_brin", _SERIES_BRIN),
         PartitionIndex("time", "(time)"),
@@ -101,20 +110,25 @@ INDEXES: Final[IndexChoice] = {
     ),
     "metric_distributions": (
         _both("time", "(time)"),
-        _FLUSH_ID,
+        _FLUSH_BRIN,
         _sealed("series_time", "(series_id, time)"),
     ),
     "business_metric_versions": (
         _both("period_start", "(period_start)"),
         _both("identity", "(identity_hash, period_start)"),
-        _FLUSH_ID,
+        _FLUSH_BRIN,
     ),
     "traces": (
         _both("time", "(start_time)"),
-        _FLUSH_ID,
-        _bloom("trace_id", 500),
-        _bloom("user_id", 1000, full=True),
-        _bloom("license_id", 300),
+        _both(
+            "flush_brin",
+            _brin(
+                _FLUSH_ID,
+                _bloom("trace_id", 500),
+                _bloom("user_id", 1000),
+                _bloom("license_id", 300),
+            ),
+        ),
         _sealed("trace", "(trace_id)"),
         _sealed("service_time", "(service_name, start_time)"),
         _sealed("license_time", "(license_id, start_time) WHERE license_id IS NOT NULL"),

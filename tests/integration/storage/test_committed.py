@@ -224,7 +224,7 @@ async def test_rows_of_a_wide_flush_are_found_by_their_flush(
             found.flushes[0].flush_id,
         )
     text = "\n".join(row[0] for row in plan)
-    assert f"{partition}_flush_id" in text, text
+    assert f"{partition}_flush_brin" in text, text
     assert "Seq Scan" not in text, text
 
 

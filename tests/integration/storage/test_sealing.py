@@ -164,7 +164,7 @@ async def test_another_set_is_applied_to_old_partitions_behind_new_ones(
     old = await make_partition(control)
     assert await seal_all(sealer(database, control), LATER) == 1
     new = await make_partition(control, END)
-    changed = "lean +telemetry_events.user_time -telemetry_events.user_id_bloom"
+    changed = "lean +telemetry_events.user_time -telemetry_events.lookup_bloom"
     other = sealer(database, control, indexes=changed)
     now = LATER + timedelta(hours=1)
     assert await other.count_unsealed(now) == 2

@@ -38,7 +38,7 @@ async def pages_read(connection: Any, partition: str) -> int:
     lookup = LOOKUP.replace(TABLE, partition)
     plan = await connection.fetch(f"EXPLAIN (ANALYZE, COSTS OFF) {lookup}")
     text = "\n".join(row[0] for row in plan)
-    assert "user_id_bloom" in text, text
+    assert "lookup_bloom" in text, text
     found = re.search(r"Heap Blocks: lossy=(\d+)", text)
     assert found is not None, text
     return int(found[1])
