@@ -121,7 +121,7 @@ class Settings(BaseSettings):
 
     # Ingest
     writers: int = Field(
-        2, ge=1, le=16, description="Writer connections of each worker, one flush each"
+        3, ge=1, le=16, description="Writer connections of each worker, one flush each"
     )
     quick_writers: int = Field(
         1,
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     granted_bytes: int = Field(
         64 * MIB, ge=MIB, description="Shared out to streams as max_batch_bytes, all workers"
     )
-    flush_bytes: int = Field(2 * MIB, ge=1024, description="Batches of one flush, in bytes")
+    flush_bytes: int = Field(4 * MIB, ge=1024, description="Batches of one flush, in bytes")
     flush_batches: int = Field(256, ge=1, description="Batches of one flush")
     columnar_ingest: bool = Field(
         True, description="Check and encode batches as columns where the libraries are installed"

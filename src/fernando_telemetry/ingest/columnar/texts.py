@@ -13,6 +13,7 @@ from fernando_telemetry.domain import limits
 OFFSET_BYTES: Final = 4
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
+Bytes = np.ndarray[Any, np.dtype[np.uint8]]
 Integers = np.ndarray[Any, np.dtype[np.int64]]
 
 
