@@ -2,7 +2,7 @@
 
     version   1 byte    set of fields that the signature covers; 0: the batch was not decoded,
                         and nothing follows the checksum
-    checksum 16 bytes   of the bytes of `records`: CRC-32, Adler-32, length as u64
+    checksum 12 bytes   of the bytes of `records`: CRC-32, length as u64
     counts    5 x 4     records per kind, unsigned, in the order of the contract
     signature 16 bytes  of the decoded records (ingest/content_digest.py)
 
@@ -19,7 +19,7 @@ import struct
 import zlib
 from typing import Final
 
-CHECKSUM_BYTES: Final = 16
+CHECKSUM_BYTES: Final = 12
 SIGNATURE_BYTES: Final = 16
 COUNTS: Final = 5
 
@@ -28,11 +28,11 @@ _DECODED: Final = struct.Struct(f"<B{CHECKSUM_BYTES}s{COUNTS}I{SIGNATURE_BYTES}s
 _COUNTS_END: Final = _HEAD_BYTES + 4 * COUNTS
 
 
-_CHECKSUM: Final = struct.Struct("<IIQ")
+_CHECKSUM: Final = struct.Struct("<IQ")
 
 
 def _checksum(records: bytes) -> bytes:
-    return _CHECKSUM.pack(zlib.crc32(records), zlib.adler32(records), len(records))
+    return _CHECKSUM.pack(zlib.crc32(records), len(records))
 
 
 def bytes_digest(records: bytes) -> bytes:

@@ -53,6 +53,8 @@ FEWEST_RECORDS: Final = 200
 _LIST_NAMES: Final = ("events", "system_metrics", "spans", "metric_columns")
 # Rows whose columns are checked in one go.
 PART_ROWS: Final = 8_192
+# Of samples more, whose series are then looked up less often.
+SAMPLE_PART_ROWS: Final = 32_768
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +206,7 @@ class GroupChecker:
 
         owners = Owners(contexts, list_lengths(lists))
         large = _large(batches, owners, lambda raw: raw.system_metrics)
-        for rows, part in _parts(lists.flatten(), owners):
+        for rows, part in _parts(lists.flatten(), owners, SAMPLE_PART_ROWS):
             start = part.start
 
             def look(row: int, start: int = start) -> SeriesIdentity:
@@ -400,10 +402,11 @@ class _Part:
     owners: Owners
 
 
-def _parts(rows: Any, owners: Owners) -> Iterator[tuple[Any, _Part]]:
+def _parts(rows: Any, owners: Owners, most: int | None = None) -> Iterator[tuple[Any, _Part]]:
     """Cut rows into parts: the checks of each hold the event loop."""
-    for start in range(0, len(rows), PART_ROWS):
-        stop = min(start + PART_ROWS, len(rows))
+    most = most or PART_ROWS
+    for start in range(0, len(rows), most):
+        stop = min(start + most, len(rows))
         yield rows.slice(start, stop - start), _Part(start, stop, owners.part(start, stop))
 
 

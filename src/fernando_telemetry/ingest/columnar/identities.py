@@ -6,7 +6,6 @@ costs the record check of its identity; the answers are kept, the least used one
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -45,11 +44,18 @@ Look = Callable[[int], SeriesIdentity]
 
 
 class Identities:
-    """Gives the identities of rows, from a bounded cache by key."""
+    """Gives the identities of rows, from a bounded cache by key.
+
+    Args:
+        capacity: Identities that are kept, of each of two generations: those that were looked up
+            since the younger one was begun, and those of before, which go when it is full.
+    """
 
     def __init__(self, capacity: int = CACHE_ENTRIES) -> None:
         self._capacity = capacity
-        self._known: OrderedDict[tuple[RecordDefaults, str], SeriesIdentity] = OrderedDict()
+        self._young: dict[RecordDefaults, dict[str, SeriesIdentity]] = {}
+        self._old: dict[RecordDefaults, dict[str, SeriesIdentity]] = {}
+        self._count = 0
 
     def find(
         self, rows: Any, owners: Owners, look: Look, suspects: Mask
@@ -65,7 +71,14 @@ class Identities:
         Returns:
             A place in the list for each row (any place for suspects), and the list.
         """
-        keys = self._keys(rows, owners, suspects)
+        # Defaults differ by batch, and so may the identities of equal rows.
+        defaults = list(dict.fromkeys(context.defaults for context in owners.contexts))
+        ordinals = [defaults.index(context.defaults) for context in owners.contexts]
+        keys = _keys(rows, suspects)
+        if len(defaults) > 1:
+            of_rows = pa.array([str(ordinal) for ordinal in ordinals], pa.string())
+            prefixes = of_rows.take(pa.array(owners.batches))
+            keys = pc.binary_join_element_wise(prefixes, keys, _DIVIDING)
         encoded = pc.dictionary_encode(keys)
         codes = encoded.indices.to_numpy()
         distinct = encoded.dictionary.to_pylist()
@@ -73,66 +86,66 @@ class Identities:
         acceptable = np.flatnonzero(~suspects)[::-1]
         first[codes[acceptable]] = acceptable
         found: list[SeriesIdentity] = []
-        place_of = np.full(len(distinct), -1, np.int64)
+        place_of = [-1] * len(distinct)
         batches = owners.batches
-        for code, key in enumerate(distinct):
-            row = int(first[code])
+        for code, (key, row) in enumerate(zip(distinct, first.tolist(), strict=True)):
             if row < 0:
                 continue
-            defaults = owners.contexts[batches[row]].defaults
-            identity = self._identity(key.partition(_DIVIDER)[2], defaults, row, look)
+            if len(defaults) > 1:
+                of = defaults[ordinals[batches[row]]]
+                identity = self._identity(of, key.partition(_DIVIDER)[2], row, look)
+            else:
+                identity = self._identity(defaults[0], key, row, look)
             if identity is not None:
                 place_of[code] = len(found)
                 found.append(identity)
-        places = place_of[codes] if len(codes) else np.zeros(0, np.int64)
+        places = np.array(place_of, np.int64)[codes] if len(codes) else np.zeros(0, np.int64)
         suspects |= places < 0
         return places, found
 
     def _identity(
-        self, key: str, defaults: RecordDefaults, row: int, look: Look
+        self, defaults: RecordDefaults, key: str, row: int, look: Look
     ) -> SeriesIdentity | None:
-        entry = (defaults, key)
-        identity = self._known.get(entry)
+        young = self._young.get(defaults)
+        if young is None:
+            young = self._young[defaults] = {}
+        identity = young.get(key)
         if identity is not None:
-            self._known.move_to_end(entry)
             return identity
-        try:
-            identity = look(row)
-        except Rejection:
-            return None
-        self._known[entry] = identity
-        if len(self._known) > self._capacity:
-            self._known.popitem(last=False)
+        identity = self._old.get(defaults, {}).get(key)
+        if identity is None:
+            try:
+                identity = look(row)
+            except Rejection:
+                return None
+        if self._count >= self._capacity:
+            self._old, self._young, self._count = self._young, {}, 0
+            young = self._young[defaults] = {}
+        young[key] = identity
+        self._count += 1
         return identity
 
-    @staticmethod
-    def _keys(rows: Any, owners: Owners, suspects: Mask) -> pa.Array:
-        columns = [rows.field(name) for name in _TEXTS]
-        for column in columns:
-            Texts.of(column).mark_nul(suspects)
-        labels = rows.field("labels")
-        lengths = list_lengths(labels)
-        # Defaults differ by batch, and so may the identities of equal rows.
-        distinct: dict[RecordDefaults, int] = {}
-        ordinals = [
-            distinct.setdefault(context.defaults, len(distinct)) for context in owners.contexts
-        ]
-        of_rows = pa.array([str(ordinal) for ordinal in ordinals], pa.string()).take(
-            pa.array(owners.batches)
-        )
-        parts = [of_rows, _kinds(rows, suspects), *columns]
-        if lengths.any():
-            names, values = map_entries(labels)
-            for texts in (Texts.of(names), Texts.of(values)):
-                bad = np.zeros(len(texts.lengths), bool)
-                texts.mark_nul(bad)
-                if bad.any():
-                    suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
-            entries = pc.binary_join_element_wise(names, values, _DIVIDING)
-            offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-            joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _DIVIDING)
-            parts.append(joined)
-        return pc.binary_join_element_wise(*parts, _DIVIDING)
+
+def _keys(rows: Any, suspects: Mask) -> pa.Array:
+    """Join the identity columns of each row; rows with U+0000 in them are suspects."""
+    columns = [rows.field(name) for name in _TEXTS]
+    for column in columns:
+        Texts.of(column).mark_nul(suspects)
+    labels = rows.field("labels")
+    lengths = list_lengths(labels)
+    parts = [_kinds(rows, suspects), *columns]
+    if lengths.any():
+        names, values = map_entries(labels)
+        for texts in (Texts.of(names), Texts.of(values)):
+            bad = np.zeros(len(texts.lengths), bool)
+            texts.mark_nul(bad)
+            if bad.any():
+                suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+        entries = pc.binary_join_element_wise(names, values, _DIVIDING)
+        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
+        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _DIVIDING)
+        parts.append(joined)
+    return pc.binary_join_element_wise(*parts, _DIVIDING)
 
 
 def _kinds(rows: Any, suspects: Mask) -> pa.Array:
