@@ -21,7 +21,7 @@ from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.digests import bytes_digest
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import RecordKind, Tally
-from fernando_telemetry.ingest import columnar, wire
+from fernando_telemetry.ingest import columnar
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series, series_identity
 from fernando_telemetry.ingest.columnar import twin
@@ -189,7 +189,7 @@ class GroupChecker:
             checker.judge("event", index, one.records.events[index], checker.event)
 
         owners = Owners(contexts, list_lengths(lists))
-        large = _large(batches, owners, lambda raw: raw.events)
+        large = _large(batches, owners, "events")
         for rows, part in _parts(lists.flatten(), owners):
             columns, micros, suspects = check_events(rows, part.owners)
             suspects |= large[part.start : part.stop]
@@ -205,7 +205,7 @@ class GroupChecker:
             )
 
         owners = Owners(contexts, list_lengths(lists))
-        large = _large(batches, owners, lambda raw: raw.system_metrics)
+        large = _large(batches, owners, "system_metrics")
         for rows, part in _parts(lists.flatten(), owners, SAMPLE_PART_ROWS):
             start = part.start
 
@@ -230,7 +230,7 @@ class GroupChecker:
             checker.judge("span", index, one.records.spans[index], checker.span)
 
         owners = Owners(contexts, list_lengths(lists))
-        large = _large(batches, owners, lambda raw: raw.spans)
+        large = _large(batches, owners, "spans")
         for rows, part in _parts(lists.flatten(), owners):
             columns, micros, suspects = check_spans(rows, part.owners)
             suspects |= large[part.start : part.stop]
@@ -380,16 +380,14 @@ def _odd_maps(
 _COLUMN_NAMES: Final = ("series", "series_index", "time_unix_micros", "value")
 
 
-def _large(batches: list[_Parsed], owners: Owners, choose: Callable[[Any], Any]) -> Mask:
+def _large(batches: list[_Parsed], owners: Owners, name: str) -> Mask:
     """Find records whose bytes may be too many; only a batch that large can have one."""
     large = np.zeros(int(owners.starts[-1]), bool)
     for place, one in enumerate(batches):
-        if len(one.given.data) <= limits.RECORD_BYTES or not owners.lengths[place]:
-            continue
-        sizes = list(map(len, choose(wire.RawRecords.FromString(one.given.data))))
-        if max(sizes) > limits.RECORD_BYTES:
+        if len(one.given.data) > limits.RECORD_BYTES and owners.lengths[place]:
             start = int(owners.starts[place])
-            large[start : start + len(sizes)] = np.array(sizes) > limits.RECORD_BYTES
+            sizes = twin.record_sizes(one.given.data, name)
+            large[start : start + len(sizes)] = sizes > limits.RECORD_BYTES
     return large
 
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 from google.protobuf import descriptor_pb2
 
@@ -90,6 +91,9 @@ def _file() -> descriptor_pb2.FileDescriptorProto:
     for name, number, message_name in _LISTS:
         _add_messages(records, name, number, message_name)
     _add_messages(records, "metric_columns", 5, "Columns")
+    sizes = made.message_type.add(name="Sizes")
+    for name, number, _ in _LISTS:
+        sizes.field.add(name=name, number=number, type=FieldProto.TYPE_BYTES, label=_REPEATED)
     return made
 
 
@@ -104,12 +108,12 @@ def _add_messages(message: Any, name: str, number: int, kind: str) -> None:
 
 
 @cache
-def _decoder() -> Any:
+def _decoder(message: str) -> Any:
     from ptars import PtarsConfig
     from ptars._lib import ProtoRegistry
 
     registry = ProtoRegistry([_file().SerializeToString()])
-    return registry.create_for_message(f"{_PACKAGE}.Records", PtarsConfig())
+    return registry.create_for_message(f"{_PACKAGE}.{message}", PtarsConfig())
 
 
 def decode(batches: Sequence[bytes]) -> pa.RecordBatch:
@@ -121,8 +125,22 @@ def decode(batches: Sequence[bytes]) -> pa.RecordBatch:
     Raises:
         NotColumns: ptars refuses one of them.
     """
+    return _decode("Records", batches)
+
+
+def record_sizes(data: bytes, name: str) -> Any:
+    """Give the bytes on the wire of each record of one list of a batch.
+
+    Raises:
+        NotColumns: ptars refuses it.
+    """
+    values = _decode("Sizes", [data]).column(name).flatten()
+    return np.diff(np.frombuffer(values.buffers()[1], np.int32)[: len(values) + 1])
+
+
+def _decode(message: str, batches: Sequence[bytes]) -> pa.RecordBatch:
     try:
-        return _decoder().list_to_record_batch(list(batches))
+        return _decoder(message).list_to_record_batch(list(batches))
     except (ValueError, TypeError, OverflowError, pa.ArrowInvalid) as error:
         raise NotColumns(str(error)) from None
     except BaseException as error:
