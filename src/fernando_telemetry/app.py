@@ -97,6 +97,7 @@ class Application:
         self._failure: asyncio.Future[BaseException] | None = None
         self._identity: ServerIdentity | None = None
         self._sealing: Sealing | None = None
+        self._heap = Heap()
         self._checker = GroupChecker(use_columns=settings.columnar_ingest)
         self.dsn = ""
 
@@ -238,6 +239,7 @@ class Application:
             self._control, partitions, records
         )
         self._watch(group_commit.run(), "group-commit")
+        self._watch(self._heap.keep_trimmed(lambda: group_commit.queued_bytes > 0), "heap")
         self._watch_disk(self._ingest, group_commit, self._control, partitions)
         self._watch(self._keep_partitions(partitions, ahead_seconds(length)), "partitions")
         self._watch(self._build_leadership(self._control, records).run(), "leadership")
@@ -320,7 +322,7 @@ class Application:
             Grants(settings.granted_bytes),
             counters,
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
-            Heap().note_streams,
+            self._heap.note_streams,
         )
         replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
         return ingest, group_commit, replays

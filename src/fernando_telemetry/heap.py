@@ -7,9 +7,13 @@ therefore given back one by one, which costs time (docs/decisions/0004-memory.md
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
+import os
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 # From malloc.h of glibc.
@@ -28,6 +32,10 @@ MAPPED_FROM_BYTES_OF_MANY: Final = 32 * 1024
 MAPPED_FROM_BYTES: Final = 4 * 1024 * 1024
 # Free memory that may stay at the end of a heap: a group's columns come and go.
 KEPT_AT_END_BYTES: Final = 64 * 1024 * 1024
+
+TRIM_INTERVAL_SECONDS: Final = 1.0
+TRIM_GROWTH_BYTES: Final = 32 * 1024 * 1024
+_STATM: Final = Path("/proc/self/statm")
 
 
 class Heap:
@@ -63,9 +71,34 @@ class Heap:
         self._set(_M_TRIM_THRESHOLD, 0 if many else KEPT_AT_END_BYTES)
         self._library.malloc_trim(0)
 
+    async def keep_trimmed(self, is_busy: Callable[[], bool]) -> None:
+        """Give back what a time of load has left, once it is over; never ends.
+
+        Args:
+            is_busy: Tells whether memory is in use that will be wanted again at once.
+        """
+        least = _resident_bytes()
+        while True:
+            await asyncio.sleep(TRIM_INTERVAL_SECONDS)
+            resident = _resident_bytes()
+            least = min(least, resident)
+            if self._library is None or is_busy() or resident < least + TRIM_GROWTH_BYTES:
+                continue
+            # In a thread: it walks through all heaps, and the interpreter runs meanwhile.
+            await asyncio.to_thread(self._library.malloc_trim, 0)
+            least = _resident_bytes()
+
     def _set(self, option: int, value: int) -> None:
         if self._library is not None:
             self._library.mallopt(option, value)
+
+
+def _resident_bytes() -> int:
+    """Give the memory of this process; 0 where that cannot be told so easily."""
+    try:
+        return int(_STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 # Container objects made and not yet freed before the collector looks at the youngest ones. A

@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from fernando_telemetry.bench.ingest_targets import RUNS, TARGETS
-from fernando_telemetry.settings import Settings
 from tests.e2e.processes import environment
 
 RATE_KEYS = {
@@ -30,7 +29,6 @@ RATE_KEYS = {
     "seconds",
 }
 SMALL = ("--seconds", "0.3", "--rounds", "1", "--batch-records", "1000")
-HAS_SHORT_PARTITIONS = "partition_length" in Settings.model_fields
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc/self/smaps_rollup"
 )
@@ -108,23 +106,16 @@ async def test_partition_size(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.skipif(not HAS_SHORT_PARTITIONS, reason="no setting partition_length yet")
 async def test_sustained(tmp_path: Path) -> None:
     out, _ = await _bench(
-        *(tmp_path, "--measure", "sustained", "--partitions", "3"),
-        *("--partition-length", "1 second", "--json"),
+        *(tmp_path, "--measure", "sustained", "--partitions", "2"),
+        *("--partition-length", "10 seconds", "--json"),
     )
     figures = _checked(out, "sustained")
     assert set(figures) >= RATE_KEYS
     assert figures["sealed_partitions"] >= 2
     assert figures["hot_indexes"] != figures["sealed_indexes"]
     assert figures["rows_stored"] == figures["rows_acknowledged"]
-
-
-@pytest.mark.skipif(HAS_SHORT_PARTITIONS, reason="there is such a setting")
-async def test_sustained_says_what_is_missing(tmp_path: Path) -> None:
-    _, err = await _bench(tmp_path, "--measure", "sustained", "--json", code=1)
-    assert "no setting partition_length" in err
 
 
 async def test_settings_reach_the_server_and_a_bad_one_is_a_sentence(

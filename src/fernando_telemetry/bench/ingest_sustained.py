@@ -33,6 +33,8 @@ from fernando_telemetry.bench.tables import columns_of, count_rows, make_like
 from fernando_telemetry.settings import Settings
 
 SETTING: Final = "partition_length"
+# The pause before a partition is sealed counts in.
+GRACE_SECONDS: Final = 2.0
 # All rows of a partition, but never more memory than this.
 MOST_ROWS: Final = 2_000_000
 HOT_TABLE: Final = "bench_hot"
@@ -47,7 +49,11 @@ async def measure_sustained(options: IngestOptions, report: Report) -> Figures:
     """
     _require_possible(options)
     async with (
-        standing(options, report, **{SETTING: options.partition_length}) as stand,
+        standing(
+            options,
+            report,
+            **{SETTING: options.partition_length, "seal_grace_seconds": GRACE_SECONDS},
+        ) as stand,
         MemoryWatch(stand.server.pid) as memory,
     ):
         plan = stand.plan("bench", options.streams, options.batch_records, timed=False)

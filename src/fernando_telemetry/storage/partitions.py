@@ -128,14 +128,17 @@ class Partitions:
     def __init__(self, control: ControlPool, tables: Iterable[PartitionedTable]) -> None:
         self._control = control
         self._tables = {table.name: table for table in (*tables, FLUSHES)}
+        # Replaced as a whole, and empty where nothing is known.
         self._known: dict[str, list[_Range]] = {}
+        self._forgotten = 0
         self._floor = BEGINNING
         self._making = asyncio.Lock()
         self._full: set[str] = set()
 
     def forget(self) -> None:
         """Let the next `ensure` read the catalogue anew."""
-        self._known.clear()
+        self._known = {}
+        self._forgotten += 1
 
     async def ensure(self, needed: dict[str, Sequence[datetime]]) -> None:
         """Make the partitions that rows of these times need; free of I/O when they are known.
@@ -155,9 +158,13 @@ class Partitions:
             for turn in _turns(missing.values()):
                 async with self._making, self._control.transaction() as connection:
                     await connection.execute(sql.lock)
-                    await self._read(connection)
+                    forgotten = self._forgotten
+                    known = await self._read(connection)
                     for table, time in turn:
-                        await self._make(connection, table, time)
+                        await self._make(connection, known, table, time)
+                # What was told to be forgotten meanwhile may be what was read here.
+                if forgotten == self._forgotten:
+                    self._known = known
 
     async def ensure_ahead(self, now: datetime, days: int, spans: int = SPANS_AHEAD) -> None:
         """Make the partitions of now and of the days that follow.
@@ -185,7 +192,7 @@ class Partitions:
             if times and self._is_within_one(table, min(times), max(times)):
                 continue
             for time in times:
-                if self._gap(table, time) is not None:
+                if _gap(self._known.get(name, []), time) is not None:
                     yield table, time
 
     def _is_within_one(self, table: PartitionedTable, first: datetime, last: datetime) -> bool:
@@ -193,32 +200,26 @@ class Partitions:
         place = bisect.bisect_right(known, first, key=lambda item: item.start)
         return place > 0 and last < known[place - 1].end
 
-    def _gap(self, table: PartitionedTable, time: datetime) -> _Range | None:
-        """Give the free range around `time`, or None where a partition covers it."""
-        known = self._known.get(table.name, [])
-        place = bisect.bisect_right(known, time, key=lambda item: item.start)
-        before = known[place - 1] if place else None
-        if before is not None and time < before.end:
-            return None
-        after = known[place] if place < len(known) else None
-        return _Range(
-            before.end if before else BEGINNING,
-            after.start if after else datetime.max.replace(tzinfo=UTC),
-        )
-
-    async def _read(self, connection: Connection) -> None:
+    async def _read(self, connection: Connection) -> dict[str, list[_Range]]:
         installed_at: datetime = await connection.fetchval(sql.installed_at)
         self._floor = midnight(installed_at) - timedelta(days=PARTITION_HORIZON_DAYS)
         known: dict[str, list[_Range]] = {name: [] for name in self._tables}
         for row in await connection.fetch(sql.existing, list(self._tables)):
             known[row["parent"]].append(_Range(*parse_bounds(row["bounds"])))
-        self._known = {name: sorted(ranges) for name, ranges in known.items()}
+        return {name: sorted(ranges) for name, ranges in known.items()}
 
-    async def _make(self, connection: Connection, table: PartitionedTable, time: datetime) -> None:
-        gap = self._gap(table, time)
+    async def _make(
+        self,
+        connection: Connection,
+        known: dict[str, list[_Range]],
+        table: PartitionedTable,
+        time: datetime,
+    ) -> None:
+        ranges = known[table.name]
+        gap = _gap(ranges, time)
         if gap is None:  # made by an earlier turn
             return
-        length = self._length(table)
+        length = self._length(table, len(ranges))
         floor = span_start(self._floor, length)
         if time < floor:
             wanted = _Range(BEGINNING, floor)
@@ -228,10 +229,10 @@ class Partitions:
         # Next to partitions of another length only the gap between them is left.
         made = _Range(max(wanted.start, gap.start), min(wanted.end, gap.end))
         await self._create(connection, table, made)
-        bisect.insort(self._known[table.name], made)
+        bisect.insort(ranges, made)
 
-    def _length(self, table: PartitionedTable) -> PartitionLength:
-        if table.length == "month" or len(self._known[table.name]) < MOST_PARTITIONS:
+    def _length(self, table: PartitionedTable, partitions: int) -> PartitionLength:
+        if table.length == "month" or partitions < MOST_PARTITIONS:
             return table.length
         if table.name not in self._full:
             self._full.add(table.name)
@@ -257,6 +258,19 @@ class Partitions:
         except asyncpg.InvalidObjectDefinitionError as error:
             raise ValueError(f"partition {name}: {error}") from error
         log.debug("partition_made", table=table.name, partition=name)
+
+
+def _gap(known: list[_Range], time: datetime) -> _Range | None:
+    """Give the free range around `time`, or None where a known partition covers it."""
+    place = bisect.bisect_right(known, time, key=lambda item: item.start)
+    before = known[place - 1] if place else None
+    if before is not None and time < before.end:
+        return None
+    after = known[place] if place < len(known) else None
+    return _Range(
+        before.end if before else BEGINNING,
+        after.start if after else datetime.max.replace(tzinfo=UTC),
+    )
 
 
 def _label(made: _Range) -> str:
