@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
-from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
+from fernando_telemetry.ingest.columnar.decoding import GivenBatch
+from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.record_check import CheckedBatch
 from fernando_telemetry.storage.rows import EVENTS, RAW_TABLES, SPANS, RawTable
 

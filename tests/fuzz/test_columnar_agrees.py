@@ -21,7 +21,7 @@ from fernando.telemetry.v1 import (
 )
 from fernando_telemetry.domain.verdicts import Verdict
 from fernando_telemetry.ingest.checks.context import context_for
-from fernando_telemetry.ingest.group_check import GivenBatch
+from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.storage.rows import EVENTS
 from tests.conftest import share
 from tests.fuzz.agreement import DEFAULTS, NOW, RETENTION, both, fast, plain

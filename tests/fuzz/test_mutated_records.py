@@ -22,7 +22,7 @@ from grpc import aio
 from fernando.telemetry.v1 import TelemetryRecords, VerdictReason
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
-from fernando_telemetry.ingest.group_check import GivenBatch
+from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.ingest.record_check import CheckedBatch
 from tests.conftest import share
 from tests.fuzz.agreement import fast, outcome, plain

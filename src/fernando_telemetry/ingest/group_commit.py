@@ -28,8 +28,9 @@ from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
 from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.batch_queue import BatchQueue
 from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
+from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.group_check import GivenBatch, GroupChecker
+from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.record_check import Refusal
 from fernando_telemetry.ingest.rejected import RejectedKeeper
 from fernando_telemetry.storage.marks import (
