@@ -94,7 +94,16 @@ async def test_spoilt_records(request: pytest.FixtureRequest) -> None:
     assert len(verdicts) > 10
 
 
-@pytest.mark.parametrize("text", [*TEXTS, '{"a":1e-20000}', '{"a":' + "1" * 17_000 + "}", "{" * 9])
+LONG_NUMBERS = [
+    '{"a":0.' + "1" * 15_500 + "e-999}",
+    '{"a":1.' + "0" * 14_990 + "e-999}",
+    '{"a":' + "1" * 15_100 + "e+999}",
+]
+
+
+@pytest.mark.parametrize(
+    "text", [*TEXTS, *LONG_NUMBERS, '{"a":1e-20000}', '{"a":' + "1" * 17_000 + "}", "{" * 9]
+)
 async def test_every_text_as_payload_and_label(text: str) -> None:
     await both(
         records(
@@ -251,3 +260,19 @@ async def test_records_that_may_be_too_large() -> None:
     (one,) = await both(data)
     assert [verdict.reason for verdict in one[2]] == ["record_too_large"]
     assert one[1][0] == 2
+
+
+async def test_a_fault_of_the_columns_is_the_records_business(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("a library does what nobody thought of")
+
+    monkeypatch.setattr("fernando_telemetry.ingest.columnar.checking.digest_of_columns", broken)
+    await both(records(plain_records()), records([event(), event("")]))
+
+
+async def test_many_small_records_are_judged_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fernando_telemetry.ingest.group_check.MOST_RECORDS", 7)
+    results = await both(*[records(plain_records()) for _ in range(5)], records([event()]))
+    assert [one[1][0] for one in results] == [6, 6, 6, 6, 6, 1]

@@ -27,21 +27,35 @@ class ByteBudget:
         self.total = total
         self.used = 0
         self._open_to_all = total - reserve
+        self._small_used = 0
         self._small: deque[tuple[int, asyncio.Future[None]]] = deque()
         self._large: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def _line(self, amount: int) -> tuple[deque[tuple[int, asyncio.Future[None]]], int, int]:
-        """Give the line for an amount, how much its line may use in all, and the amount taken."""
+    def _line(self, amount: int) -> tuple[deque[tuple[int, asyncio.Future[None]]], int]:
+        """Give the line for an amount, and the amount that is taken."""
         if amount <= SMALL_BYTES:
-            return self._small, self.total, min(amount, self.total)
-        return self._large, self._open_to_all, min(amount, self._open_to_all)
+            return self._small, min(amount, self.total)
+        return self._large, min(amount, self._open_to_all)
+
+    def _has_room(self, amount: int) -> bool:
+        if amount > SMALL_BYTES:
+            return self.used + amount <= self._open_to_all
+        # While a large one waits, small ones get no more than what is theirs alone: many of them
+        # would take every byte that becomes free.
+        within_reserve = self._small_used + amount <= self.total - self._open_to_all
+        return self.used + amount <= self.total and (not self._large or within_reserve)
+
+    def _take(self, amount: int) -> None:
+        self.used += amount
+        if amount <= SMALL_BYTES:
+            self._small_used += amount
 
     def take_at_once(self, amount: int) -> int | None:
         """Take room if there is some and nobody waits for it; None: there is not."""
-        line, limit, amount = self._line(amount)
-        if line or self.used + amount > limit:
+        line, amount = self._line(amount)
+        if line or not self._has_room(amount):
             return None
-        self.used += amount
+        self._take(amount)
         return amount
 
     async def acquire(self, amount: int) -> int:
@@ -53,7 +67,7 @@ class ByteBudget:
         taken = self.take_at_once(amount)
         if taken is not None:
             return taken
-        line, _, amount = self._line(amount)
+        line, amount = self._line(amount)
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         entry = (amount, turn)
         line.append(entry)
@@ -72,17 +86,19 @@ class ByteBudget:
     def release(self, amount: int) -> None:
         """Give back what `acquire` returned."""
         self.used -= amount
+        if amount <= SMALL_BYTES:
+            self._small_used -= amount
         self._admit()
 
     def _admit(self) -> None:
-        for line, limit in ((self._small, self.total), (self._large, self._open_to_all)):
+        for line in (self._small, self._large, self._small):
             while line:
                 amount, turn = line[0]
                 if turn.done():
                     line.popleft()
-                elif self.used + amount <= limit:
+                elif self._has_room(amount):
                     line.popleft()
-                    self.used += amount
+                    self._take(amount)
                     turn.set_result(None)
                 else:
                     break

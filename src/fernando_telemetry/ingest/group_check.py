@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import structlog
+
 from fernando_telemetry.domain.digests import bytes_digest
 from fernando_telemetry.domain.verdicts import Tally
 from fernando_telemetry.ingest import columnar
@@ -25,6 +27,12 @@ from fernando_telemetry.ingest.decode import (
 )
 from fernando_telemetry.ingest.record_check import CheckedBatch, Refusal
 
+log = structlog.get_logger(__name__)
+
+# Messages of more records are not held at once: a record of two bytes is parsed to 260.
+MOST_RECORDS: Final = 100_000
+# One group is decoded at a time, but for small ones, which shall not wait.
+SMALL_GROUP_BYTES: Final = 64 * 1024
 # Setting columns up costs about what the record checks take for so many records.
 FEWEST_RECORDS: Final = 200
 
@@ -42,6 +50,7 @@ class GroupChecker:
         self._use_columns = use_columns and columnar.is_available()
         self._fewest_records = FEWEST_RECORDS if fewest_records is None else fewest_records
         self._columnar = ColumnarChecker()
+        self._turn = asyncio.Lock()
 
     @property
     def uses_columns(self) -> bool:
@@ -57,6 +66,14 @@ class GroupChecker:
             batches: The group.
             new_tally: Makes an empty tally; it may note more than an ack tells.
         """
+        if sum(len(given.data) for given in batches) <= SMALL_GROUP_BYTES:
+            return await self._check(batches, new_tally)
+        async with self._turn:
+            return await self._check(batches, new_tally)
+
+    async def _check(
+        self, batches: Sequence[GivenBatch], new_tally: Callable[[], Tally]
+    ) -> list[CheckedBatch]:
         results: list[CheckedBatch] = []
         waiting: list[ParsedBatch] = []
         for given in batches:
@@ -74,13 +91,29 @@ class GroupChecker:
             one = ParsedBatch(given, records, CheckedBatch(tally=new_tally()))
             results.append(one.checked)
             waiting.append(one)
+            del records, one
+            if sum(one.count for one in waiting) >= MOST_RECORDS:
+                await self._judge(waiting, new_tally)
+                waiting = []
             await asyncio.sleep(0)
-        if self._use_columns and sum(one.count for one in waiting) >= self._fewest_records:
-            waiting = await self._columnar.check(waiting)
-        for one in waiting:
+        await self._judge(waiting, new_tally)
+        return results
+
+    async def _judge(self, batches: list[ParsedBatch], new_tally: Callable[[], Tally]) -> None:
+        """Fill in what becomes of parsed batches."""
+        if self._use_columns and sum(one.count for one in batches) >= self._fewest_records:
+            try:
+                batches = await self._columnar.check(batches)
+            except Exception:
+                # Whatever it is, the record checks are the truth, and these batches would come
+                # again and meet it again.
+                log.exception("columns_not_checked", batches=len(batches))
+                for one in batches:
+                    one.checked.slices = []
+                    one.checked.tally = new_tally()
+        for one in batches:
             plain = await _check_plain(one.given, lists_of(one.records), one.checked.tally)
             one.checked.rows, one.checked.digest = plain.rows, plain.digest
-        return results
 
 
 async def _check_plain(given: GivenBatch, lists: Lists, tally: Tally) -> CheckedBatch:

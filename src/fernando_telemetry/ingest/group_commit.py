@@ -39,6 +39,7 @@ from fernando_telemetry.storage.marks import (
     Fenced,
     FlushBatch,
     Key,
+    PutOff,
     Repeat,
     RequestKey,
     Result,
@@ -423,13 +424,17 @@ class CheckedPending:
                 # would be answered as a repeat and lost. A kept record stays.
                 flush_batch.key = None
 
-    def outcome(self, result: Result) -> Outcome | ProducerFenced | RequestIdReused:
+    def outcome(
+        self, result: Result
+    ) -> Outcome | ProducerFenced | RequestIdReused | DatabaseUnavailable:
         """Join the flush's answer with the checks'; an error is what the call ends with."""
         match result:
             case Fenced():
                 key = self.flush_batch.key
                 assert isinstance(key, BatchKey)
                 return ProducerFenced(key.producer.producer_id, key.epoch)
+            case PutOff():
+                return DatabaseUnavailable("A partition is being dropped.", 2.0)
             case Conflict():
                 if isinstance(self.flush_batch.key, RequestKey):
                     return RequestIdReused("The request_id came with other content before.")

@@ -7,7 +7,7 @@ int16 count of fields and per field an int32 length before its bytes, an int16 -
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -126,12 +126,29 @@ def encode_rows(
             batch = pa.RecordBatch.from_arrays(columns, names=table.columns)
             if encoder is None:
                 encoder = _encoder(table, batch.schema)
-                yield encoder.write_header()
+                yield _encoded(encoder.write_header)
             # It may keep a part for later; an empty piece would be a message of its own.
-            if piece := encoder.write_batch(batch):
+            if piece := _encoded(encoder.write_batch, batch):
                 yield piece
             done += count
-    yield encoder.finish()
+    yield _encoded(encoder.finish)
+
+
+def _encoded(step: Callable[..., bytes], *arguments: Any) -> bytes:
+    """Take a step of pgpq's encoder.
+
+    Raises:
+        ValueError: It cannot encode a value; the rows are then told from each other as tuples.
+    """
+    try:
+        return step(*arguments)
+    except Exception as error:
+        raise ValueError(f"pgpq: {error}") from error
+    except BaseException as error:
+        # A panic of Rust comes as a BaseException of its own.
+        if type(error).__name__ == "PanicException":
+            raise ValueError(f"pgpq: {error}") from None
+        raise
 
 
 def encode_samples(

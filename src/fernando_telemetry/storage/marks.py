@@ -136,7 +136,14 @@ class Fenced:
     flush_id: None = None
 
 
-Result = Stored | Repeat | Conflict | Fenced
+@dataclass(frozen=True, slots=True)
+class PutOff:
+    """A batch that cannot be stored now: a partition it needs is being dropped."""
+
+    flush_id: None = None
+
+
+Result = Stored | Repeat | Conflict | Fenced | PutOff
 
 _Results = dict[int, Result]
 

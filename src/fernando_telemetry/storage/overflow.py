@@ -28,11 +28,16 @@ def note_overflow(
     """
     coarser = {identity: one for identity, one in resolved.items() if one.overflowed_label}
     for batch in batches:
-        if batch.overflowed:
-            batch.tally.take_back(REASON, batch.overflowed)
-            batch.overflowed = 0
+        take_overflow_back(batch)
         if coarser:
             _note(batch, coarser)
+
+
+def take_overflow_back(batch: FlushBatch) -> None:
+    """Forget what an earlier attempt noted."""
+    if batch.overflowed:
+        batch.tally.take_back(REASON, batch.overflowed)
+        batch.overflowed = 0
 
 
 def _note(batch: FlushBatch, coarser: Mapping[SeriesIdentity, ResolvedSeries]) -> None:

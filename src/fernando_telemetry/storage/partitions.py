@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import count, islice
 
 import asyncpg
 import structlog
@@ -241,6 +241,11 @@ class Partitions:
 
     async def _create(self, connection: Connection, table: PartitionedTable, made: _Range) -> None:
         name = f"{table.name}_{_label(made)}"
+        for number in count(2):
+            # Somebody may have detached one to keep it.
+            if await connection.fetchval(sql.is_free, name):
+                break
+            name = f"{table.name}_{_label(made)}_{number}"
         like = "INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED INCLUDING STORAGE"
         statements = [f"CREATE TABLE {name} (LIKE {table.name} {like}){table.options}"]
         if table is not FLUSHES:

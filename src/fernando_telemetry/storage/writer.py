@@ -24,8 +24,8 @@ from fernando_telemetry.storage.flush import (
     outcome_of,
 )
 from fernando_telemetry.storage.flush_rows import RowsOfTable
-from fernando_telemetry.storage.marks import FlushBatch, Result
-from fernando_telemetry.storage.overflow import note_overflow
+from fernando_telemetry.storage.marks import FlushBatch, PutOff, Result
+from fernando_telemetry.storage.overflow import note_overflow, take_overflow_back
 from fernando_telemetry.storage.partitions import Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
@@ -37,6 +37,8 @@ log = structlog.get_logger(__name__)
 RECENTLY_SECONDS = 0.1
 FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
+# Attempts for which a group may miss a partition, some three seconds.
+MOST_MISSING = 6
 
 
 class FlushRefused(DatabaseUnavailable):
@@ -148,6 +150,7 @@ class Writer:
         # A refusal whose rows are to be found. Where the session is lost meanwhile the next
         # attempt tells whether some are left.
         refused: RowsRefused | None = None
+        missing = 0
         while True:
             group = [batches[place] for place in places]
             try:
@@ -166,6 +169,11 @@ class Writer:
                 refused = error.with_traceback(None)
             except PartitionMissing:
                 self._partitions.forget()
+                missing += 1
+                if missing >= MOST_MISSING:
+                    # A partition that is being dropped takes its time. Those of the group that
+                    # need another must not wait for it.
+                    return await self._one_by_one(batches, places, is_wanted, on_refused)
                 await pause.wait()
             except FlushRefused:
                 raise
@@ -176,6 +184,32 @@ class Writer:
                 places = [place for place in places if is_wanted(place)]
                 if not places:
                     raise
+
+    async def _one_by_one(
+        self,
+        batches: Sequence[FlushBatch],
+        places: list[int],
+        is_wanted: Callable[[int], bool],
+        on_refused: Callable[[], None],
+    ) -> list[Result | None]:
+        """Commit batches apart; one that still misses its partition is put off."""
+        results: list[Result | None] = [None] * len(batches)
+        for place in places:
+            if not is_wanted(place):
+                continue
+            if len(places) == 1:
+                results[place] = PutOff()
+                continue
+            try:
+                (results[place],) = await self.flush(
+                    [batches[place]],
+                    is_wanted=lambda _, place=place: is_wanted(place),
+                    on_refused=on_refused,
+                )
+            except DatabaseUnavailable:
+                # The others have their answers, which must not be lost.
+                results[place] = PutOff()
+        return results
 
     async def _opened(self) -> Lane:
         """Give the lane, a new one where the last was dropped."""
@@ -233,9 +267,13 @@ class Writer:
             FlushRefused: No single row is to blame.
         """
         found = 0
+        # Rows that columns spoilt and tuples do not are stored by the next attempt.
+        had_columns = any(batch.slices for batch in batches)
         try:
             for batch in batches:
                 batch.make_plain()
+                # Overflow is noted anew by every attempt: it must not take the place of these.
+                take_overflow_back(batch)
                 verdicts: list[Verdict] = []
                 for kind, index in await self._refused_rows(batch):
                     batch.tally.accepted -= 1
@@ -248,7 +286,7 @@ class Writer:
                     batch.rejected += await batch.keep(verdicts)
         finally:
             log.error("rows_refused_by_database", rows=found, reason=str(refused))
-        if not found and not _drop_rejected(batches):
+        if not found and not had_columns and not _drop_rejected(batches):
             raise FlushRefused("The database refuses the flush.", 2.0) from refused
 
     async def _refused_rows(self, batch: FlushBatch) -> list[tuple[RecordKind, int]]:

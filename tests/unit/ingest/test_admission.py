@@ -190,3 +190,21 @@ async def test_a_large_batch_takes_no_more_than_its_part() -> None:
     budget = ByteBudget(10 * MIB, reserve=MIB)
     assert await budget.acquire(20 * MIB) == 9 * MIB
     assert await budget.acquire(SMALL_BYTES) == SMALL_BYTES
+
+
+async def test_small_batches_do_not_starve_a_large_one() -> None:
+    budget = ByteBudget(10 * MIB, reserve=MIB)
+    held = [await budget.acquire(SMALL_BYTES) for _ in range(160)]
+    (large,) = _queue(budget, 4 * MIB)
+    await _settle()
+    for _ in range(80):
+        budget.release(held.pop())
+        small = _queue(budget, SMALL_BYTES)
+        await _settle()
+        if small[0].done():
+            held.append(small[0].result())
+        else:
+            small[0].cancel()
+        if large.done():
+            break
+    assert await large == 4 * MIB

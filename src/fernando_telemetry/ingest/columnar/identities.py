@@ -27,7 +27,11 @@ from fernando_telemetry.ingest.columnar.texts import (
     list_lengths,
 )
 
-CACHE_ENTRIES: Final = 100_000
+CACHE_BYTES: Final = 16 * 1024 * 1024
+# An identity without its texts. These are held twice, in the key and in the identity; short labels
+# cost several times their length.
+ENTRY_BYTES: Final = 1_000
+BYTES_PER_KEY_CHARACTER: Final = 4
 _TEXTS: Final = (
     "metric_name",
     "metric_unit",
@@ -41,21 +45,23 @@ _DIVIDER: Final = "\0"
 _DIVIDING: Final = constant(_DIVIDER)
 
 Look = Callable[[int], SeriesIdentity]
+_Generation = dict[RecordDefaults, dict[str, SeriesIdentity]]
 
 
 class Identities:
     """Gives the identities of rows, from a bounded cache by key.
 
     Args:
-        capacity: Identities that are kept, of each of two generations: those that were looked up
-            since the younger one was begun, and those of before, which go when it is full.
+        capacity_bytes: About what each of two generations may take: the identities that were
+            looked up since the younger one was begun, and those of before, which go when it is
+            full.
     """
 
-    def __init__(self, capacity: int = CACHE_ENTRIES) -> None:
-        self._capacity = capacity
-        self._young: dict[RecordDefaults, dict[str, SeriesIdentity]] = {}
-        self._old: dict[RecordDefaults, dict[str, SeriesIdentity]] = {}
-        self._count = 0
+    def __init__(self, capacity_bytes: int = CACHE_BYTES) -> None:
+        self._capacity_bytes = capacity_bytes
+        self._young: _Generation = {}
+        self._old: _Generation = {}
+        self._bytes = 0
 
     def find(
         self, rows: Any, owners: Owners, look: Look, suspects: Mask
@@ -106,10 +112,7 @@ class Identities:
     def _identity(
         self, defaults: RecordDefaults, key: str, row: int, look: Look
     ) -> SeriesIdentity | None:
-        young = self._young.get(defaults)
-        if young is None:
-            young = self._young[defaults] = {}
-        identity = young.get(key)
+        identity = self._young.get(defaults, {}).get(key)
         if identity is not None:
             return identity
         identity = self._old.get(defaults, {}).get(key)
@@ -118,11 +121,10 @@ class Identities:
                 identity = look(row)
             except Rejection:
                 return None
-        if self._count >= self._capacity:
-            self._old, self._young, self._count = self._young, {}, 0
-            young = self._young[defaults] = {}
-        young[key] = identity
-        self._count += 1
+        if self._bytes >= self._capacity_bytes:
+            self._old, self._young, self._bytes = self._young, {}, 0
+        self._young.setdefault(defaults, {})[key] = identity
+        self._bytes += ENTRY_BYTES + BYTES_PER_KEY_CHARACTER * len(key)
         return identity
 
 

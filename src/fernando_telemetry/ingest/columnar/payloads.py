@@ -23,8 +23,9 @@ from fernando_telemetry.ingest.columnar.texts import (
 # What msgspec takes and jsonb may not: NUL, and numbers beyond numeric.
 _NUL_ESCAPE: Final = "\\u0000"
 _LARGE_EXPONENT: Final = "[eE][+-]?[0-9]{4}"
-_LONG_TEXT: Final = 16_000
-_LONG_NUMBER: Final = re.compile(r"[0-9]{16000}")
+# With an exponent of three digits these still lie below numeric's 16,383 digits behind the point.
+_LONG_TEXT: Final = 15_000
+_LONG_NUMBER: Final = re.compile(r"[0-9]{15000}")
 # The shortest object that nests deeper than allowed has this many bytes.
 _SHORTEST_DEEP: Final = 2 * limits.PAYLOAD_DEPTH
 _BACKSLASH: Final = 0x5C

@@ -15,3 +15,8 @@ JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_class c ON c.oid = i.inhrelid
 WHERE p.relname = ANY ($1::text[]) AND p.relnamespace = current_schema()::regnamespace
     AND c.relpartbound IS NOT NULL;
+
+-- name: is_free
+-- Whether no table has this name.
+-- $1 name text
+SELECT to_regclass($1::text) IS NULL;
