@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 
@@ -203,7 +204,7 @@ class Writer:
             try:
                 (results[place],) = await self.flush(
                     [batches[place]],
-                    is_wanted=lambda _, place=place: is_wanted(place),
+                    is_wanted=partial(_of_place, is_wanted, place),
                     on_refused=on_refused,
                 )
             except DatabaseUnavailable:
@@ -340,6 +341,10 @@ def _drop_rejected(batches: Sequence[FlushBatch]) -> bool:
     if dropped:
         log.error("rejected_records_lost", records=dropped)
     return dropped > 0
+
+
+def _of_place(is_wanted: Callable[[int], bool], place: int, _: int) -> bool:
+    return is_wanted(place)
 
 
 def _by_place(places: list[int], results: list[Result], count: int) -> list[Result | None]:

@@ -60,7 +60,7 @@ async def test_a_partition_half_detached_holds_up_only_its_own_rows(
         async with IngestCall(channel) as good, IngestCall(channel) as bad:
             await good.welcome("good")
             await bad.welcome("bad")
-            async with held(connection, "batch_marks"):
+            async with held(connection, "request_marks"):
                 first = asyncio.create_task(ingest(channel, request(event("gate"), request_id=ID)))
                 await a_writer_waits(connection)
                 # Both are in the one writer's next group.
