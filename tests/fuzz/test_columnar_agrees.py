@@ -265,7 +265,7 @@ async def test_records_that_may_be_too_large() -> None:
 async def test_a_fault_of_the_columns_is_the_records_business(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def broken(*_: Any) -> Any:
+    async def broken(*_: Any) -> Any:
         raise RuntimeError("a library does what nobody thought of")
 
     monkeypatch.setattr("fernando_telemetry.ingest.columnar.checking.digest_of_columns", broken)

@@ -25,7 +25,7 @@ TRAILER: Final = b"\xff\xff"
 # 2000-01-01, where PostgreSQL's timestamps count from, in Unix microseconds.
 POSTGRES_EPOCH_MICROS: Final = 946_684_800_000_000
 # Encoding holds the GIL; after so many rows the event loop gets its turn.
-SLICE_ROWS: Final = 4096
+SLICE_ROWS: Final = 2048
 SAMPLE_SLICE_ROWS: Final = 32_768
 
 UUID_BYTES: Final = 16

@@ -34,7 +34,7 @@ _LIST_NAMES: Final = ("events", "system_metrics", "spans", "metric_columns")
 # entries that came without their value.
 ENCODING_SLACK_BYTES: Final = 1_024
 # Rows whose columns are checked in one go.
-PART_ROWS: Final = 8_192
+PART_ROWS: Final = 4_096
 # Of samples more, whose series are then looked up less often.
 SAMPLE_PART_ROWS: Final = 32_768
 
@@ -177,7 +177,7 @@ async def _add_digests(batches: list[ParsedBatch], columns: pa.RecordBatch) -> N
             continue
         data = one.given.data
         try:
-            one.checked.digest = digest_of_columns(data, one.records, columns.slice(place, 1))
+            one.checked.digest = await digest_of_columns(data, one.records, columns.slice(place, 1))
         except RepeatedStamp:
             one.checked.digest = await lists_of(one.records).digest(data)
 

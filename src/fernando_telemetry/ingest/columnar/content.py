@@ -7,6 +7,8 @@ links.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
@@ -29,6 +31,8 @@ from fernando_telemetry.ingest.columnar.texts import Texts, list_lengths, number
 from fernando_telemetry.ingest.content_digest import VERSION, ContentHash
 
 Path = tuple[int, ...]
+# Between two fields of more records than this the event loop has its turn.
+YIELD_ROWS: Final = 2_000
 
 _LISTS: Final = (
     (messages.EVENTS, "events", Event),
@@ -46,8 +50,8 @@ class RepeatedStamp(Exception):
     """A Timestamp comes twice in a record: only the messages have the two merged."""
 
 
-def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes:
-    """Give the digest of a batch.
+async def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes:
+    """Give the digest of a batch; the event loop has its turn between two fields of many records.
 
     Args:
         data: Its bytes.
@@ -58,25 +62,10 @@ def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes
         RepeatedStamp: It has to come from the messages.
     """
     content = ContentHash()
-    for kind, name, of in _LISTS:
-        if kind == messages.SPANS:
-            _add_messages(content, messages.BUSINESS_METRICS, BusinessMetric, records)
-        given = getattr(records, name)
-        if len(given):
-            _add_records(content, kind, (), of.DESCRIPTOR, row.column(name).flatten(), given)
+    for rows in _add_batch(content, records, row):
+        if rows > YIELD_ROWS:
+            await asyncio.sleep(0)
     columns = records.metric_columns
-    given = np.array([len(columns.series)], "<i4")
-    content.add_numbers(messages.METRIC_COLUMNS, (1,), given)
-    if len(columns.series) or len(columns.value):
-        flat = row.column("metric_columns").flatten()
-        series = flat.field("series").flatten()
-        if len(series):
-            descriptor = MetricSeries.DESCRIPTOR
-            _add_records(content, messages.METRIC_COLUMNS, (1,), descriptor, series, columns.series)
-        for name, form in _NUMBER_FORMS.items():
-            values = flat.field(name).flatten().to_numpy().astype(form, copy=False)
-            number = MetricColumns.DESCRIPTOR.fields_by_name[name].number
-            content.add_numbers(messages.METRIC_COLUMNS, (number,), values)
     counts = (
         len(records.events),
         len(records.system_metrics),
@@ -85,6 +74,32 @@ def digest_of_columns(data: bytes, records: TelemetryRecords, row: Any) -> bytes
         len(columns.value),
     )
     return content_digest(data, VERSION, counts, content.signature())
+
+
+def _add_batch(content: ContentHash, records: TelemetryRecords, row: Any) -> Iterator[int]:
+    """Add all fields; gives the number of records behind each."""
+    for kind, name, of in _LISTS:
+        if kind == messages.SPANS:
+            _add_messages(content, messages.BUSINESS_METRICS, BusinessMetric, records)
+        given = getattr(records, name)
+        if len(given):
+            rows = row.column(name).flatten()
+            yield from _add_records(content, kind, (), of.DESCRIPTOR, rows, given)
+    columns = records.metric_columns
+    count = np.array([len(columns.series)], "<i4")
+    content.add_numbers(messages.METRIC_COLUMNS, (1,), count)
+    if not len(columns.series) and not len(columns.value):
+        return
+    flat = row.column("metric_columns").flatten()
+    series = flat.field("series").flatten()
+    if len(series):
+        kind, descriptor = messages.METRIC_COLUMNS, MetricSeries.DESCRIPTOR
+        yield from _add_records(content, kind, (1,), descriptor, series, columns.series)
+    for name, form in _NUMBER_FORMS.items():
+        values = flat.field(name).flatten().to_numpy().astype(form, copy=False)
+        number = MetricColumns.DESCRIPTOR.fields_by_name[name].number
+        content.add_numbers(messages.METRIC_COLUMNS, (number,), values)
+        yield len(values)
 
 
 def _add_messages(content: ContentHash, kind: int, of: Any, records: TelemetryRecords) -> None:
@@ -99,7 +114,7 @@ def _fields(descriptor: Any) -> tuple[Any, ...]:
 
 def _add_records(
     content: ContentHash, kind: int, path: Path, descriptor: Any, rows: Any, given: Any
-) -> None:
+) -> Iterator[int]:
     for field in _fields(descriptor):
         here = (*path, field.number)
         column = rows.field(field.name)
@@ -128,6 +143,7 @@ def _add_records(
                 given_numbers.astype(form, copy=False),
                 present if field.has_presence else None,
             )
+        yield len(rows)
 
 
 def _add_texts(content: ContentHash, kind: int, path: Path, column: Any) -> None:
