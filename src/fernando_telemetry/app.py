@@ -12,13 +12,11 @@ from typing import Any, Self
 
 import structlog
 
-from fernando_telemetry.domain.calendar import DAY, parse_length
 from fernando_telemetry.domain.disk_room import RoomLimits
-from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
+from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.heap import Heap
 from fernando_telemetry.ingest.admission import ByteBudget, Grants
-from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
@@ -33,39 +31,26 @@ from fernando_telemetry.queries.rejected import RejectedQueries
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.disk import least_room
-from fernando_telemetry.storage.expiry import Expiry
-from fernando_telemetry.storage.index_sets import IndexChoice, chosen
-from fernando_telemetry.storage.lanes import (
-    CLOSE_INTERVAL_SECONDS,
-    PRUNE_INTERVAL_SECONDS,
-    DeadLanes,
-    OldFlushes,
-)
-from fernando_telemetry.storage.leadership import Duty, Leadership
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.oldest_partitions import OldestPartitions
 from fernando_telemetry.storage.partitions import (
-    MOST_PARTITIONS,
     Partitions,
-    ahead_seconds,
     raw_tables,
 )
 from fernando_telemetry.storage.producers import Producers
-from fernando_telemetry.storage.rejected_records import CLEAN_INTERVAL_SECONDS, RejectedRecords
-from fernando_telemetry.storage.sealing import Sealing
+from fernando_telemetry.storage.rejected_records import RejectedRecords
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.series_admission import SeriesLimits
-from fernando_telemetry.storage.series_expiry import SeriesExpiry
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.snapshots import Snapshots
-from fernando_telemetry.storage.summarising import Summarising
 from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
 from fernando_telemetry.transport.listening import require_safe_host
 from fernando_telemetry.transport.rejected_methods import RejectedMethods
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
+from fernando_telemetry.upkeep import Upkeep, retention_of
 
 log = structlog.get_logger(__name__)
 
@@ -96,7 +81,7 @@ class Application:
         self._loops: list[asyncio.Task[None]] = []
         self._failure: asyncio.Future[BaseException] | None = None
         self._identity: ServerIdentity | None = None
-        self._sealing: Sealing | None = None
+        self._upkeep: Upkeep | None = None
         self._heap = Heap()
         self._checker = GroupChecker(use_columns=settings.columnar_ingest)
         self.dsn = ""
@@ -220,20 +205,9 @@ class Application:
         assert self._control is not None
         assert self._readers is not None
         settings = self._settings
-        length = parse_length(settings.partition_length)
-        partitions = Partitions(self._control, raw_tables(length, _indexes(settings.hot_indexes)))
-        self._warn_of_many_partitions(length)
-        # The next one only: the others are made while it serves.
-        await partitions.ensure_ahead(datetime.now(UTC), 1, spans=1)
-        maintenance = SessionSettings.of(settings, settings.control_dsn or self.dsn, "maintenance")
-        self._sealing = Sealing(
-            maintenance,
-            self._control,
-            _indexes(settings.sealed_indexes),
-            grace_seconds=settings.seal_grace_seconds,
-            timeout_seconds=settings.seal_timeout_seconds,
-        )
-        summarising = Summarising(maintenance, settings.summarise_interval_seconds)
+        upkeep = self._upkeep = Upkeep(settings, self.dsn, self._control)
+        partitions = upkeep.partitions
+        await upkeep.make_first_partitions()
         records = RejectedRecords(self._control, settings.rejected_days)
         self._ingest, group_commit, replays = await self._build_ingest(
             self._control, partitions, records
@@ -241,10 +215,8 @@ class Application:
         self._watch(group_commit.run(), "group-commit")
         self._watch(self._heap.keep_trimmed(lambda: group_commit.queued_bytes > 0), "heap")
         self._watch_disk(self._ingest, group_commit, self._control, partitions)
-        self._watch(self._keep_partitions(partitions, ahead_seconds(length)), "partitions")
-        self._watch(self._build_leadership(self._control, records).run(), "leadership")
-        self._watch(self._sealing.run(), "sealing")
-        self._watch(summarising.run(), "summarising")
+        for loop, name in upkeep.loops(records):
+            self._watch(loop, name)
         snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
         self._server = GrpcServer(
             ServerOptions(
@@ -264,23 +236,11 @@ class Application:
                     self._known_identity,
                     self._ingest,
                     partial(database_bytes, self._control),
-                    self._count_unsealed,
+                    upkeep.count_unsealed,
                     RejectedMethods(RejectedQueries(self._readers), replays),
                 ),
             ),
         )
-
-    def _warn_of_many_partitions(self, length: int) -> None:
-        settings = self._settings
-        days = max(
-            settings.retention_events_days,
-            settings.retention_metrics_days,
-            settings.retention_traces_days,
-        )
-        expected = days * DAY // length
-        if expected > MOST_PARTITIONS:
-            # Those above the limit will hold a day each.
-            log.warning("partition_length_short", expected=expected, limit=MOST_PARTITIONS)
 
     async def _build_ingest(
         self, control: ControlPool, partitions: Partitions, records: RejectedRecords
@@ -307,7 +267,7 @@ class Application:
             writers(settings.writers),
             writers(settings.quick_writers),
             budget,
-            self._retention(),
+            retention_of(settings),
             counters,
             self._checker,
             group_bytes=settings.flush_bytes,
@@ -327,38 +287,9 @@ class Application:
         replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
         return ingest, group_commit, replays
 
-    def _retention(self) -> Retention:
-        settings = self._settings
-        return Retention(
-            settings.retention_events_days,
-            settings.retention_metrics_days,
-            settings.retention_business_days,
-            settings.retention_traces_days,
-        )
-
-    def _build_leadership(self, control: ControlPool, records: RejectedRecords) -> Leadership:
-        settings = self._settings
-        session = SessionSettings.of(settings, settings.control_dsn or self.dsn, "leader")
-        old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
-        expiry = Expiry(control, self._retention().accepted_days)
-        series_expiry = SeriesExpiry(control, settings.retention_metrics_days)
-        rarely = settings.expiry_interval_seconds
-        duties = (
-            Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
-            Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
-            Duty("expire_marks", rarely, expiry.run, HOUSEKEEPING_AFTER_SECONDS),
-            Duty("expire_series", rarely, series_expiry.run, HOUSEKEEPING_AFTER_SECONDS),
-            Duty("clean_rejected_records", CLEAN_INTERVAL_SECONDS, records.run),
-        )
-        return Leadership(session, duties)
-
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None
         return self._identity
-
-    async def _count_unsealed(self) -> int:
-        assert self._sealing is not None
-        return await self._sealing.count_unsealed(datetime.now(UTC))
 
     # Loops ----------------------------------------------------------------------------------
 
@@ -379,18 +310,6 @@ class Application:
         error = await embedded.wait_failed()
         if self._failure is not None and not self._failure.done():
             self._failure.set_result(error)
-
-    async def _keep_partitions(self, partitions: Partitions, ahead: float) -> None:
-        while True:
-            try:
-                await partitions.ensure_ahead(
-                    datetime.now(UTC), self._settings.partitions_ahead_days
-                )
-                delay = min(PARTITION_INTERVAL_SECONDS, ahead / 4)
-            except DatabaseUnavailable as error:
-                log.warning("partitions_not_made", cause=str(error))
-                delay = 5.0
-            await asyncio.sleep(delay)
 
     def _watch_disk(
         self,
@@ -427,10 +346,11 @@ class Application:
             return
         assert self._ingest is not None
         assert self._control is not None
+        assert self._upkeep is not None
         own = OwnMetrics(
             self._ingest,
             partial(database_bytes, self._control),
-            self._count_unsealed,
+            self._upkeep.count_unsealed,
             settings.host_name,
             settings.health_interval_seconds,
         )
@@ -438,10 +358,3 @@ class Application:
         if self._worker is not None:
             instance_id += f"#{self._worker}"
         self._watch(own.run(instance_id), "own-metrics")
-
-
-def _indexes(text: str) -> IndexChoice:
-    try:
-        return chosen(text)
-    except ValueError as error:
-        raise StartupError(f"Setting hot_indexes or sealed_indexes, {text!r}: {error}.") from None
