@@ -54,9 +54,6 @@ from fernando_telemetry.upkeep import Upkeep, retention_of
 
 log = structlog.get_logger(__name__)
 
-PARTITION_INTERVAL_SECONDS = 600.0
-HOUSEKEEPING_AFTER_SECONDS = 60.0
-
 
 class Application:
     """One server process.
