@@ -109,7 +109,8 @@ async def test_partition_size(tmp_path: Path) -> None:
 async def test_sustained(tmp_path: Path) -> None:
     out, _ = await _bench(
         *(tmp_path, "--measure", "sustained", "--partitions", "2"),
-        *("--partition-length", "10 seconds", "--json"),
+        # Small batches: what comes in 20 seconds is sealed, and copied twice.
+        *("--partition-length", "10 seconds", "--batch-records", "20", "--json"),
     )
     figures = _checked(out, "sustained")
     assert set(figures) >= RATE_KEYS
