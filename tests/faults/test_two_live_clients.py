@@ -20,14 +20,19 @@ COUNTS = "SELECT event_name, count(*) FROM telemetry_events GROUP BY 1"
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize(("servers", "workers"), [(1, 1), (2, 1), (1, 2)])
 async def test_one_of_two_live_clients_stops(
-    servers: int, database: str, connection: Any, tmp_path: Path, request: pytest.FixtureRequest
+    servers: int,
+    workers: int,
+    database: str,
+    connection: Any,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
-    """It stops for good; the other is not even interrupted. On one server as on two."""
+    """It stops for good; the other is not even interrupted. On one server, two, and workers."""
     seconds = share(request, "faults", 3, 10)
     async with (
-        serve(tmp_path / "1", tmp_path / "log1", dsn=database) as one,
+        serve(tmp_path / "1", tmp_path / "log1", dsn=database, workers=workers) as one,
         serve(tmp_path / "2", tmp_path / "log2", dsn=database) as two,
     ):
         deadline = time.monotonic() + seconds
