@@ -163,12 +163,18 @@ class NumberedProducer:
         await asyncio.sleep(pause)
 
     async def _converse(self, call: Call, course: Course, stop: asyncio.Event) -> None:
-        first = max(1, self.ledger.done_through + 1 - course.back)
+        welcomed = self.ledger.done_through
+        first = max(1, welcomed + 1 - course.back)
         window = asyncio.Semaphore(16)
         leaving = asyncio.Event()
         writing = asyncio.create_task(self._write(call, first, course, window, stop, leaving))
         try:
-            await self._read(call, first, window, leaving)
+            through = await self._read(call, first, window, leaving)
+            if leaving.is_set():
+                # A stream that had taken nothing yet promises what its welcome named.
+                done = welcomed if through < first else through
+                promised = self.ledger.went_away[-1].last_accepted_sequence
+                assert done == promised, f"acks to {through}, promised {promised}"
             await writing
         finally:
             writing.cancel()
@@ -205,7 +211,8 @@ class NumberedProducer:
         expected: int,
         window: asyncio.Semaphore,
         leaving: asyncio.Event,
-    ) -> None:
+    ) -> int:
+        """Note acks until the stream ends; returns the last one's number."""
         ledger = self.ledger
         async for response in call:
             if response.HasField("go_away"):
@@ -218,9 +225,7 @@ class NumberedProducer:
             expected += 1
             self._note(ack)
             window.release()
-        if ledger.went_away and leaving.is_set():
-            promised = ledger.went_away[-1].last_accepted_sequence
-            assert expected - 1 == promised, f"acks to {expected - 1}, promised {promised}"
+        return expected - 1
 
     def _note(self, ack: BatchAck) -> None:
         ledger, sequence = self.ledger, ack.sequence

@@ -555,7 +555,8 @@ class GoAway(_message.Message):
     LAST_ACCEPTED_SEQUENCE_FIELD_NUMBER: _builtins.int
     RECONNECT_AFTER_FIELD_NUMBER: _builtins.int
     last_accepted_sequence: _builtins.int
-    """Output only. Last number this stream will acknowledge; 0: none. Batches above it are dropped
+    """Output only. Last number this stream will acknowledge; where it has taken no batch yet, the
+    last_sequence of its welcome, all of which is committed; 0: none. Batches above it are dropped
     unread.
     """
     @_builtins.property
