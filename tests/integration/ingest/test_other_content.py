@@ -148,7 +148,7 @@ async def test_two_batches_of_one_group(channel: aio.Channel, connection: Any) -
     )
     assert len(stored) == 1
     failed = [one for one in results if isinstance(one, aio.AioRpcError)]
-    assert {error.code() for error in failed} == {StatusCode.ALREADY_EXISTS}
+    assert {error.code() for error in failed} == {StatusCode.ALREADY_EXISTS}, repr(results)
     assert len(failed) == (1 if stored[0]["event_name"] == "a" else 2)
 
 
