@@ -27,6 +27,9 @@ from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool, SessionSettings
 
+# What the fixture `serving` gives: runs a server with other settings than the fixture `server`.
+Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
+
 MEMORY_FOLDER = Path("/dev/shm")
 MEMORY_FOLDER_BYTES = 4 * 1024**3
 
@@ -148,7 +151,7 @@ async def connection(database: str) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-def serving() -> Callable[[Settings], AbstractAsyncContextManager[Application]]:
+def serving() -> Serving:
     """Start further servers: `async with serving(settings) as app`."""
     return Application
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,9 +15,8 @@ from rich.cells import cell_len
 from fernando.telemetry import v1
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.e2e.test_cli_send_query import on_terminal, run
-
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 
 @pytest.fixture

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from fernando_telemetry.app import Application
+
 DEADLINE_SECONDS = 20.0
 WRITER_WAITS = """
 SELECT count(*) > 0 FROM pg_stat_activity
@@ -26,6 +28,15 @@ async def held(connection: Any, table: str = "telemetry_events") -> AsyncIterato
 async def a_writer_waits(connection: Any) -> None:
     """Wait until a flush stands before the held table."""
     await becomes(connection, WRITER_WAITS, value=True)
+
+
+async def are_queued(server: Application, count: int) -> None:
+    """Wait until so many batches stand before a server's writers."""
+    assert server._ingest is not None
+    queue = server._ingest._group_commit._queue
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while len(queue) < count:  # noqa: ASYNC110 - a queue tells nobody that it grew
+            await asyncio.sleep(0.01)
 
 
 async def becomes(connection: Any, query: str, value: object) -> None:

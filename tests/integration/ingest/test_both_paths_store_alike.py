@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -20,14 +18,13 @@ from fernando.telemetry.v1 import (
     MetricType,
     RecordDefaults,
 )
-from fernando_telemetry.app import Application
 from fernando_telemetry.ingest import group_check
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall
 from tests.integration.ingest.records import event, now, sample, span, stamp
 from tests.integration.ingest.spoiling import rich, spoilt
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 ROWS = {
     "telemetry_events": "to_jsonb(t) - 'event_id'",
     "metric_samples": "to_jsonb(t) || jsonb_build_object('series_id', s.identity_hash)",

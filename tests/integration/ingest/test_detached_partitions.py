@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
 from grpc import StatusCode, aio
 
-from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, becomes, held
 from tests.integration.ingest.records import event, now, stamp
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 NAMES = "SELECT array_agg(event_name ORDER BY event_name) FROM telemetry_events"
 PARTITION_OF = "SELECT tableoid::regclass::text FROM telemetry_events WHERE event_name = $1"
 PENDING = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending"

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from fernando_telemetry.ingest.own_metrics import OwnMetrics
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
-from tests.conftest import session_settings
+from tests.conftest import Serving, session_settings
 from tests.integration.ingest.ingest_call import (
     IngestCall,
     batch,
@@ -34,7 +33,6 @@ from tests.integration.ingest.records import event, now
 from tests.integration.transport.failures import expected, summary
 from tests.integration.transport.server_log import ServerLog
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 FULL = expected(StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED", {"resource": "disk"})
 SIZE = "SELECT pg_database_size(current_database())"
 MIB = 1024 * 1024

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from grpc_health.v1 import health_pb2
 
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest_failure, request
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, held
 from tests.integration.ingest.records import event
@@ -21,7 +22,6 @@ from tests.integration.transport.failures import expected, summary
 
 COUNT = "SELECT count(*) FROM telemetry_events"
 HEALTH = "/grpc.health.v1.Health/"
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 
 @asynccontextmanager

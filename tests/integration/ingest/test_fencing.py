@@ -5,23 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import asyncpg
 from grpc import StatusCode, aio
 
 from fernando.telemetry.v1 import RecordDefaults
-from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.statements import load
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, batch, hello
-from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, becomes, held
+from tests.integration.ingest.locks import (
+    DEADLINE_SECONDS,
+    a_writer_waits,
+    are_queued,
+    becomes,
+    held,
+)
 from tests.integration.ingest.records import event
 from tests.integration.transport.failures import expected, summary
-
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 COUNT = "SELECT count(*) FROM telemetry_events"
 NAMES = "SELECT array_agg(event_name ORDER BY event_name) FROM telemetry_events"
@@ -104,11 +106,7 @@ async def test_other_batches_of_the_group_are_not_disturbed(
             await older.send(batch(1, event("fenced")))
             await newer.send(batch(1, event("newer")))
             await behind.send(batch(1, event("behind")))
-            ingest_service = server._ingest
-            assert ingest_service is not None
-            async with asyncio.timeout(DEADLINE_SECONDS):
-                while len(ingest_service._group_commit._queue) < 4:  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
+            await are_queued(server, 4)
         acks = [await stream.ack() for stream in (holder, before, newer, behind)]
         assert summary(await older.failure()) == fenced("b")
         # It was one group.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,14 +12,11 @@ import pytest
 from grpc import aio
 
 from fernando.telemetry.v1 import AdminServiceStub, GetServerInfoRequest
-from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
-from tests.conftest import share
+from tests.conftest import Serving, share
 from tests.integration.ingest.ingest_call import IngestCall
 from tests.integration.ingest.locks import becomes
 from tests.integration.ingest.records import event, now, stamp
-
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 # The database is slow where eight test runs share it; a plain build would hold a COPY for as long
 # as the writer in the test stays open: for ever.

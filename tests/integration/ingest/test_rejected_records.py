@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -27,11 +25,10 @@ from fernando.telemetry.v1 import (
     RejectedRecord,
     VerdictReason,
 )
-from fernando_telemetry.app import Application
 from fernando_telemetry.settings import MIB, Settings
 from fernando_telemetry.storage.rejected_records import ROW_BYTES, RejectedRecords
 from fernando_telemetry.storage.sessions import ControlPool
-from tests.conftest import session_settings
+from tests.conftest import Serving, session_settings
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, held
 from tests.integration.ingest.records import (
@@ -50,7 +47,6 @@ from tests.integration.transport.server_log import ServerLog
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 STORED = "SELECT count(*) FROM telemetry_events"
 KILL_WRITERS = """

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -23,6 +21,7 @@ from fernando.telemetry.v1 import (
 )
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, ingest, request
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, held
 from tests.integration.ingest.records import columns, event, field, kpi, now, sample, span, stamp
@@ -32,7 +31,6 @@ from tests.integration.transport.server_log import ServerLog
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 STORED = """
 SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM metric_samples)

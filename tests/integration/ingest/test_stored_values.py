@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from ipaddress import ip_address
@@ -29,15 +27,14 @@ from fernando.telemetry.v1 import (
     Temporality,
     VerdictReason,
 )
-from fernando_telemetry.app import Application
 from fernando_telemetry.domain.identifiers import shard_of
 from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, ingest, request
 from tests.integration.ingest.records import columns, event, kpi, now, sample, span, stamp
 
 pytestmark = pytest.mark.usefixtures("each_path")
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 TRACE, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 FIRST_SECOND = -62_135_596_800
 ADDED = {"shard", "flush_id", "ingested_at", "ordinal"}

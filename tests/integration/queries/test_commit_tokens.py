@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,19 +11,17 @@ import pytest
 from grpc import StatusCode, aio
 
 from fernando.telemetry import v1
-from fernando_telemetry.app import Application
 from fernando_telemetry.domain.flush_ids import LAST_LANE, commit_token, flush_id_of
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.sessions import ReaderPool
 from fernando_telemetry.storage.snapshots import Snapshots
-from tests.conftest import session_settings
+from tests.conftest import Serving, session_settings
 from tests.faults.server_process import until
 from tests.integration.queries.rows import range_of
 from tests.integration.transport.failures import Failure, expected, failure_of, summary
 from tests.replica import Replica, replica_of
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 NOT_REACHED = expected(StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED")
 WAIT_SECONDS = 0.3
 TRACE = "0af7651916cd43dd8448eb211c80319c"

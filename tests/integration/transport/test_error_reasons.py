@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import asyncpg
@@ -27,12 +26,10 @@ from fernando.telemetry.v1 import (
     TelemetryRecords,
     TraceServiceStub,
 )
-from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.transport.status import INTERNAL_TEXT, status_of
+from tests.conftest import Serving
 from tests.integration.transport.failures import Failure, expected, failure_of, summary
-
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 
 INVALID = StatusCode.INVALID_ARGUMENT
 

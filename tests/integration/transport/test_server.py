@@ -6,8 +6,7 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +21,11 @@ from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.transport.listening import require_safe_host
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, ingest_failure, request
 from tests.integration.ingest.records import event
 from tests.integration.transport.failures import failure_of
 
-Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 PROTOS = Path(__file__).parents[3] / "protos" / "fernando" / "telemetry" / "v1"
 NAMES = [
     f"fernando.telemetry.v1.{name}"
