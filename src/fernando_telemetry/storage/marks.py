@@ -145,7 +145,23 @@ class PutOff:
 
 Result = Stored | Repeat | Conflict | Fenced | PutOff
 
-_Results = dict[int, Result]
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A key that has its mark already: the answer to repeats, and the digest they must have."""
+
+    repeat: Repeat
+    digest: bytes | None = None
+
+    def answer_to(self, batch: FlushBatch) -> Repeat | Conflict:
+        """Tell a repeat from other content; what was refused the first time is refused again."""
+        if self.repeat.refusal is None and is_other_content(self.digest, batch.digest):
+            return Conflict(self.repeat.flush_id)
+        return self.repeat
+
+
+# By the place of the first batch of each key.
+_Found = dict[int, Stored | Fenced | _Known]
 
 
 async def write_marks(
@@ -172,12 +188,12 @@ async def write_marks(
                 requests.setdefault(key, place)
             case ReplayKey() as key:
                 replays.setdefault(key, place)
-    results: _Results = {}
-    now = await _mark_numbered(connection, batches, list(numbered.values()), flush_id, results)
+    found: _Found = {}
+    now = await _mark_numbered(connection, batches, list(numbered.values()), flush_id, found)
     if now is None:
         now = await connection.fetchval(sql.clock)
-    await _mark_requests(connection, batches, list(requests.values()), flush_id, now, results)
-    await _settle(connection, batches, replays, flush_id, results)
+    await _mark_requests(connection, batches, list(requests.values()), flush_id, now, found)
+    await _settle(connection, batches, replays, flush_id, found)
     answers: list[Result] = []
     for place, batch in enumerate(batches):
         match batch.key:
@@ -190,22 +206,19 @@ async def write_marks(
             case _:
                 answers.append(Stored(flush_id))
                 continue
-        result = results[first]
+        result = found[first]
         if first != place and isinstance(result, Stored):
-            # A second copy inside this very group.
-            one = batches[first]
-            tally = one.tally
-            result = Repeat(flush_id, tally.accepted, tally.rejected, tally.adjusted, one.refusal)
-            result = _compared(result, one.digest, batch.digest)
-        answers.append(result)
+            result = _known_since(batches[first], flush_id)
+        # Each copy inside a group is compared for itself: only the first one's content is known.
+        answers.append(result.answer_to(batch) if isinstance(result, _Known) else result)
     return answers, now
 
 
-def _compared(repeat: Repeat, first: bytes | None, again: bytes | None) -> Repeat | Conflict:
-    """Tell a repeat from other content; what was refused the first time is refused again."""
-    if repeat.refusal is None and is_other_content(first, again):
-        return Conflict(repeat.flush_id)
-    return repeat
+def _known_since(batch: FlushBatch, flush_id: int) -> _Known:
+    """Give the mark that this very group has written."""
+    tally = batch.tally
+    repeat = Repeat(flush_id, tally.accepted, tally.rejected, tally.adjusted, batch.refusal)
+    return _Known(repeat, batch.digest)
 
 
 async def _mark_numbered(
@@ -213,7 +226,7 @@ async def _mark_numbered(
     batches: Sequence[FlushBatch],
     places: list[int],
     flush_id: int,
-    results: _Results,
+    found: _Found,
 ) -> datetime | None:
     """Mark the numbered batches at these places; gives the clock, None where there are none."""
     if not places:
@@ -233,15 +246,15 @@ async def _mark_numbered(
     for row in rows:
         place = places[row["place"]]
         if not row["held"]:
-            results[place] = Fenced()
+            found[place] = Fenced()
         elif row["fresh"]:
             fresh.append(place)
         else:
             known.append(place)
     late = await _late(connection, [batches[place].key for place in fresh])
     known += [place for place in fresh if batches[place].key in late]
-    results |= {place: Stored(flush_id) for place in fresh if batches[place].key not in late}
-    await _look_up(connection, sql.batch_marks, batches, known, results, _columns, _batch_key)
+    found |= {place: Stored(flush_id) for place in fresh if batches[place].key not in late}
+    await _look_up(connection, sql.batch_marks, batches, known, found, _columns, _batch_key)
     now: datetime = rows[0]["now"]
     return now
 
@@ -266,7 +279,7 @@ async def _mark_requests(
     places: list[int],
     flush_id: int,
     now: datetime,
-    results: _Results,
+    found: _Found,
 ) -> None:
     if not places:
         return
@@ -279,10 +292,10 @@ async def _mark_requests(
         now,
     )
     fresh = {_request_key(row) for row in returned}
-    results |= {place: Stored(flush_id) for place in places if batches[place].key in fresh}
+    found |= {place: Stored(flush_id) for place in places if batches[place].key in fresh}
     known = [place for place in places if batches[place].key not in fresh]
     await _look_up(
-        connection, sql.request_marks, batches, known, results, _request_columns, _request_key
+        connection, sql.request_marks, batches, known, found, _request_columns, _request_key
     )
 
 
@@ -291,7 +304,7 @@ async def _look_up(
     statement: str,
     batches: Sequence[FlushBatch],
     known: list[int],
-    results: _Results,
+    found: _Found,
     columns: Callable[[Sequence[Any]], tuple[list[Any], ...]],
     key_of: Callable[[Any], BatchKey | RequestKey],
 ) -> None:
@@ -303,11 +316,8 @@ async def _look_up(
         key_of(row): row for row in await connection.fetch(statement, *columns(keys))
     }
     for place in known:
-        batch = batches[place]
-        row = marks.get(batch.key) if batch.key is not None else None
-        results[place] = (
-            Repeat(None) if row is None else _compared(_repeat(row), row["digest"], batch.digest)
-        )
+        row = marks.get(batches[place].key)
+        found[place] = _Known(Repeat(None)) if row is None else _Known(_repeat(row), row["digest"])
 
 
 def _counts(batches: Sequence[FlushBatch], places: list[int]) -> tuple[list[Any], ...]:
@@ -325,7 +335,7 @@ async def _settle(
     batches: Sequence[FlushBatch],
     places: dict[ReplayKey, int],
     flush_id: int,
-    results: _Results,
+    found: _Found,
 ) -> None:
     """A kept record is its own mark: where it is gone, it was replayed before."""
     if not places:
@@ -334,7 +344,7 @@ async def _settle(
         connection, {key: batches[place].tally.rejection for key, place in places.items()}
     )
     for key, place in places.items():
-        results[place] = Stored(flush_id) if key in there else Repeat(None)
+        found[place] = Stored(flush_id) if key in there else _Known(Repeat(None))
 
 
 def _columns(keys: Sequence[BatchKey]) -> tuple[list[Any], ...]:

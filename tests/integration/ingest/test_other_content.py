@@ -12,6 +12,8 @@ from grpc import StatusCode, aio
 
 from fernando.telemetry.v1 import BatchAck, BatchRefusalReason, SpanEvent, TelemetryRecords
 from fernando_telemetry.domain import limits
+from fernando_telemetry.settings import Settings
+from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import (
     IngestCall,
     batch,
@@ -19,7 +21,7 @@ from tests.integration.ingest.ingest_call import (
     ingest_failure,
     request,
 )
-from tests.integration.ingest.locks import a_writer_waits, held
+from tests.integration.ingest.locks import a_writer_waits, are_queued, held
 from tests.integration.ingest.records import (
     columns,
     event,
@@ -30,7 +32,7 @@ from tests.integration.ingest.records import (
     sample,
     span,
 )
-from tests.integration.transport.failures import expected, summary
+from tests.integration.transport.failures import expected, failure_of, summary
 from tests.unit.ingest.test_content_digest import re_encoded
 
 COUNT = "SELECT count(*) FROM telemetry_events"
@@ -150,6 +152,33 @@ async def test_two_batches_of_one_group(channel: aio.Channel, connection: Any) -
     failed = [one for one in results if isinstance(one, aio.AioRpcError)]
     assert {error.code() for error in failed} == {StatusCode.ALREADY_EXISTS}, repr(results)
     assert len(failed) == (1 if stored[0]["event_name"] == "a" else 2)
+
+
+@pytest.mark.parametrize("order", ["ab", "ba"])
+async def test_a_known_request_twice_in_one_group(
+    settings: Settings, serving: Serving, connection: Any, order: str
+) -> None:
+    """Each is compared with the mark, and none with the answer of the one before it."""
+    one_writer = settings.model_copy(update={"writers": 1, "quick_writers": 0})
+    async with serving(one_writer) as server, aio.insecure_channel(server.address) as channel:
+        first = await ingest(channel, request(event("a"), request_id=REQUEST_ID))
+        async with held(connection):
+            blocker = asyncio.create_task(ingest(channel, request(event("x"))))
+            await a_writer_waits(connection)
+            calls = {
+                name: asyncio.create_task(
+                    ingest(channel, request(event(name), request_id=REQUEST_ID))
+                )
+                for name in order
+            }
+            await are_queued(server, len(calls))
+        await blocker
+        again = await calls["a"]
+        assert (again.duplicate, again.result.commit_token) == (True, first.result.commit_token)
+        with pytest.raises(aio.AioRpcError) as failed:
+            await calls["b"]
+        assert summary(failure_of(failed.value)) == REUSED
+    assert await connection.fetchval(COUNT) == 2
 
 
 async def test_error_request_id_reused(channel: aio.Channel, connection: Any) -> None:
