@@ -182,8 +182,7 @@ class GroupCommit:
             return
         for batch in self._queue.remove(lambda _: True):
             self._budget.release(batch.admitted_bytes)
-            if not batch.answer.done():
-                _fail(batch, trouble())
+            _fail(batch, trouble())
         self._note_idle()
 
     def require_open(self) -> None:
@@ -262,8 +261,7 @@ class GroupCommit:
         if not overdue:
             return
         for batch, trouble in overdue:
-            if not batch.answer.done():
-                _fail(batch, trouble)
+            _fail(batch, trouble)
         for batch in self._queue.remove(lambda batch: batch.answer.done()):
             self._budget.release(batch.admitted_bytes)
         self._note_idle()
@@ -332,9 +330,7 @@ class GroupCommit:
             else:
                 log.exception("flush_failed", batches=len(group))
             for batch in group:
-                if not batch.answer.done():
-                    batch.answer.set_exception(answer)
-                    batch.answer.exception()
+                _fail(batch, answer)
             return
         self._last_commit = time.monotonic()
         for batch, one, result in zip(group, checked, results, strict=True):
@@ -342,9 +338,7 @@ class GroupCommit:
                 continue
             outcome = one.outcome(result)
             if isinstance(outcome, Exception):
-                if not batch.answer.done():
-                    batch.answer.set_exception(outcome)
-                    batch.answer.exception()
+                _fail(batch, outcome)
                 continue
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
             if outcome.status == "committed":
@@ -390,7 +384,10 @@ class GroupCommit:
         return None if checked.flush_batch.refusal else checked.flush_batch.tally
 
 
-def _fail(batch: PendingBatch, trouble: Passing) -> None:
+def _fail(batch: PendingBatch, trouble: Exception) -> None:
+    """Answer a batch that has no answer yet."""
+    if batch.answer.done():
+        return
     batch.answer.set_exception(trouble)
     # A client that is gone reads no answer, which is no fault of the loop.
     batch.answer.exception()

@@ -80,7 +80,9 @@ def _add_batch(content: ContentHash, records: TelemetryRecords, row: Any) -> Ite
     """Add all fields; gives the number of records behind each."""
     for kind, name, of in _LISTS:
         if kind == messages.SPANS:
-            _add_messages(content, messages.BUSINESS_METRICS, BusinessMetric, records)
+            kpis = (messages.BUSINESS_METRICS, (), BusinessMetric.DESCRIPTOR)
+            for _ in messages.add_fields(content, *kpis, records.business_metrics):
+                pass
         given = getattr(records, name)
         if len(given):
             rows = row.column(name).flatten()
@@ -100,11 +102,6 @@ def _add_batch(content: ContentHash, records: TelemetryRecords, row: Any) -> Ite
         number = MetricColumns.DESCRIPTOR.fields_by_name[name].number
         content.add_numbers(messages.METRIC_COLUMNS, (number,), values)
         yield len(values)
-
-
-def _add_messages(content: ContentHash, kind: int, of: Any, records: TelemetryRecords) -> None:
-    for _ in messages.add_fields(content, kind, (), of.DESCRIPTOR, records.business_metrics):
-        pass
 
 
 @cache
