@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from fernando_telemetry.cli.signals import stop_on_signals
+from fernando_telemetry.cli.signals import started, stop_on_signals, stopped_or_failed
 from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
@@ -42,21 +42,13 @@ async def _serve(settings: Settings) -> int:
     stop = stop_on_signals()
     app = _server(settings)
     async with AsyncExitStack() as running:
-        starting = asyncio.create_task(app.start())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():  # a signal while it starts
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
+        if not await started(app, stop):
             return 0
-        starting.result()
         running.push_async_callback(app.stop)
         agent = await _start_agent(running, settings, app.address, stop)
         settle()
         print(banner(app, agent, settings.workers), flush=True)
-        failed = asyncio.create_task(app.wait_failed())
-        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-        failed.cancel()
+        await stopped_or_failed(app, stop)
         if stop.is_set():
             log.info("stopping")
             return 0

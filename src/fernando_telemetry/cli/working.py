@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import structlog
 
-from fernando_telemetry.cli.signals import stop_on_signals
+from fernando_telemetry.cli.signals import started, stop_on_signals, stopped_or_failed
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
@@ -66,22 +66,14 @@ async def _serve(order: WorkerOrder) -> int:
     stop = stop_on_signals()
     app = Application(load_settings(**order.settings), worker=order.worker)
     async with AsyncExitStack() as running:
-        starting = asyncio.create_task(app.start())
-        stopped = asyncio.create_task(stop.wait())
-        await asyncio.wait({starting, stopped}, return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():  # a signal while it starts
-            starting.cancel()
-            await asyncio.gather(starting, return_exceptions=True)
-            return 0
         try:
-            starting.result()
+            if not await started(app, stop):
+                return 0
         except StartupError as error:
             _answer(WorkerAnswer(trouble=str(error)))
             return 1
         running.push_async_callback(app.stop)
         settle()
         _answer(WorkerAnswer(app.address))
-        failed = asyncio.create_task(app.wait_failed())
-        await asyncio.wait({stopped, failed}, return_when=asyncio.FIRST_COMPLETED)
-        failed.cancel()
+        await stopped_or_failed(app, stop)
         return 0 if stop.is_set() else 1

@@ -7,13 +7,34 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 from fernando_telemetry.settings import MIB, Settings
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerOrder:
+class _Message:
+    """What stands in one line."""
+
+    def line(self) -> bytes:
+        """Give it as a line."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+    @classmethod
+    def of_line(cls, line: bytes) -> Self:
+        """Read it.
+
+        Raises:
+            ValueError: The line is none.
+        """
+        try:
+            return cls(**json.loads(line))
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerOrder(_Message):
     """What a worker is to be.
 
     Attributes:
@@ -26,25 +47,9 @@ class WorkerOrder:
     parent_pid: int
     settings: dict[str, Any]
 
-    def line(self) -> bytes:
-        """Give it as a line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def of_line(cls, line: bytes) -> WorkerOrder:
-        """Read it.
-
-        Raises:
-            ValueError: The line is none.
-        """
-        try:
-            return cls(**json.loads(line))
-        except TypeError as error:
-            raise ValueError(str(error)) from None
-
 
 @dataclass(frozen=True, slots=True)
-class WorkerAnswer:
+class WorkerAnswer(_Message):
     """What becomes of a worker's start.
 
     Attributes:
@@ -54,22 +59,6 @@ class WorkerAnswer:
 
     address: str = ""
     trouble: str = ""
-
-    def line(self) -> bytes:
-        """Give it as a line."""
-        return json.dumps(asdict(self)).encode() + b"\n"
-
-    @classmethod
-    def of_line(cls, line: bytes) -> WorkerAnswer:
-        """Read it.
-
-        Raises:
-            ValueError: The line is none.
-        """
-        try:
-            return cls(**json.loads(line))
-        except TypeError as error:
-            raise ValueError(str(error)) from None
 
 
 def settings_of_worker(settings: Settings, *, dsn: str, port: int) -> dict[str, Any]:
