@@ -124,16 +124,28 @@ class WorkerGroup:
                 exit_code=code,
                 restart_in_seconds=pause,
             )
-            if await self._is_stopped_within(pause):
-                return
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-            try:
-                await self._start_one(worker)
-            except StartupError as error:
-                if not self._stopping.is_set():
-                    log.warning("worker_not_started", worker=worker, reason=str(error))
-            else:
-                log.info("worker_restarted", worker=worker, pid=self._processes[worker].pid)
+            # Until one serves: what never did has no life that could be trusted.
+            while True:
+                if await self._is_stopped_within(pause):
+                    return
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                if await self._is_replaced(worker, pause):
+                    break
+
+    async def _is_replaced(self, worker: int, next_pause: float) -> bool:
+        try:
+            await self._start_one(worker)
+        except StartupError as error:
+            if not self._stopping.is_set():
+                log.warning(
+                    "worker_not_started",
+                    worker=worker,
+                    reason=str(error),
+                    restart_in_seconds=next_pause,
+                )
+            return False
+        log.info("worker_restarted", worker=worker, pid=self._processes[worker].pid)
+        return True
 
     async def _is_stopped_within(self, seconds: float) -> bool:
         try:

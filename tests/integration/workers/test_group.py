@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+import structlog
 
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.workers import group as group_module
@@ -141,3 +142,21 @@ async def test_one_that_does_not_end_in_time_is_killed(make: Make) -> None:
     pids = group.pids
     await group.stop(0)
     assert not any(is_alive(pid) for pid in pids.values())
+
+
+async def test_pauses_grow_while_no_replacement_starts(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dead one's age is not the life of a replacement that never was."""
+    group = make(UNTIL_TOLD, 1)
+    await group.start()
+    # Whoever lived is trusted: only what never lived can make the pauses grow.
+    monkeypatch.setattr(group_module, "TRUSTED_AFTER_SECONDS", 0.0)
+    monkeypatch.setattr(group, "_command", ["/nowhere/at/all"])
+    with structlog.testing.capture_logs() as logs:
+        os.kill(group.pids[1], signal.SIGKILL)
+        begun = time.monotonic()
+        await until(lambda: len([one for one in logs if one["event"] == "worker_not_started"]) >= 4)
+    # 0.1, 0.2, 0.4 and 0.8 s lie before four attempts.
+    assert time.monotonic() - begun >= 1.4
+    assert [one["event"] for one in logs].count("worker_ended") == 1
