@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any, Final
 
 from fernando_telemetry.bench.failure import BenchFailed
@@ -84,3 +84,13 @@ async def listen() -> dict[str, Any] | None:
     """Wait for a line, inside the child; None: no more will come."""
     line = await asyncio.to_thread(sys.stdin.readline)
     return dict(json.loads(line)) if line else None
+
+
+def run_child(work: Coroutine[Any, Any, None]) -> int:
+    """Run the child's work; trouble is a line `{"failed": …}` and exit code 1."""
+    try:
+        asyncio.run(work)
+    except BenchFailed as error:
+        say({"failed": str(error)})
+        return 1
+    return 0

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from fernando_telemetry.bench.made_up_rows import MadeUpRows, cpu_seconds
+from fernando_telemetry.bench.tables import columns_of
 from fernando_telemetry.storage.index_sets import PartitionIndex, SetName, chosen
 from fernando_telemetry.storage.sessions import Connection, SessionSettings
 from fernando_telemetry.storage.summarising import Summarising
@@ -31,7 +32,7 @@ async def copies(
             "INCLUDING STORAGE) WITH (autovacuum_enabled = off)"
         )
         await create(connection, f"set_{name}", indexes)
-    columns = await rows.columns(connection)
+    columns = await columns_of(connection, rows.table)
     pid = await connection.fetchval("SELECT pg_backend_pid()")
     spent, summarised = dict.fromkeys(_SETS, 0.0), dict.fromkeys(_SETS, 0.0)
     source = await asyncpg.connect(session.dsn)
@@ -45,7 +46,7 @@ async def copies(
                 f"set_{name}", source=data, format="binary", columns=columns
             )
             spent[name] += cpu_seconds(pid) - begun
-        if turn % 10 == 9:
+        if turn % 10 == 9 or turn == chunks - 1:
             for name, indexes in sets.items():
                 begun = cpu_seconds(pid)
                 await _summarise(connection, f"set_{name}", indexes)
@@ -70,7 +71,7 @@ async def beside_summarising(
     connection: Connection, rows: MadeUpRows, session: SessionSettings
 ) -> dict[str, float]:
     """Time COPY into the hot partition alone, and while another session summarises it."""
-    columns = await rows.columns(connection)
+    columns = await columns_of(connection, rows.table)
     whole = max(1, rows.rows // rows.chunk)
     chunks = [await rows.binary(connection, turn % whole * rows.chunk) for turn in range(10)]
     await connection.execute(f"TRUNCATE {rows.partition}")

@@ -41,6 +41,7 @@ from fernando_telemetry.bench.index_candidates import (
 )
 from fernando_telemetry.bench.index_copies import beside_summarising, copies, create
 from fernando_telemetry.bench.made_up_rows import DAY, START, MadeUpRows, cpu_seconds
+from fernando_telemetry.bench.tables import columns_of
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.logs import configure_logs
 from fernando_telemetry.settings import Settings
@@ -96,7 +97,7 @@ class Lookups:
 
     async def fill(self) -> None:
         """Fill the partition."""
-        columns = ", ".join(await self._rows.columns(self._connection))
+        columns = ", ".join(await columns_of(self._connection, self._rows.table))
         for first in range(0, self._rows.rows, 500_000):
             count = min(self._rows.rows - first, 500_000)
             await self._connection.execute(

@@ -16,7 +16,7 @@ from typing import Final
 
 from fernando_telemetry.bench.child import child
 from fernando_telemetry.bench.figures import Figures, Report
-from fernando_telemetry.bench.load import generating, median_rate
+from fernando_telemetry.bench.load import generating
 from fernando_telemetry.bench.memory import MemoryWatch, postgres_pids
 from fernando_telemetry.bench.stand import IngestOptions, Stand, standing
 
@@ -44,7 +44,7 @@ async def measure_memory(options: IngestOptions, report: Report) -> Figures:
             "records": options.kind,
             "streams": options.streams,
             "seconds": options.seconds,
-            "rows_per_second": round(median_rate([part])),
+            "rows_per_second": round(part.rate),
             "server_rss_at_rest_mb": round(at_rest / 1e6, 1),
             "server_rss_mb": watch.highest_mb,
             "stalled_clients": options.stalled_clients,

@@ -30,9 +30,8 @@ from fernando_telemetry.bench.sealed_partitions import (
 )
 from fernando_telemetry.bench.stand import IngestOptions, Stand, standing
 from fernando_telemetry.bench.tables import columns_of, count_rows, make_like
-from fernando_telemetry.settings import Settings
+from fernando_telemetry.domain.calendar import parse_length
 
-SETTING: Final = "partition_length"
 # The pause before a partition is sealed counts in.
 GRACE_SECONDS: Final = 2.0
 # All rows of a partition, but never more memory than this.
@@ -45,20 +44,21 @@ async def measure_sustained(options: IngestOptions, report: Report) -> Figures:
     """Measure load and sealing, then COPY.
 
     Raises:
-        BenchFailed: There is no such setting, no sealing, or something was not stored.
+        BenchFailed: The options do not fit, there is no sealing, or something was not stored.
     """
-    _require_possible(options)
+    seconds = _seconds(options)
     async with (
         standing(
             options,
             report,
-            **{SETTING: options.partition_length, "seal_grace_seconds": GRACE_SECONDS},
+            partition_length=options.partition_length,
+            seal_grace_seconds=GRACE_SECONDS,
         ) as stand,
         MemoryWatch(stand.server.pid) as memory,
     ):
         plan = stand.plan("bench", options.streams, options.batch_records, timed=False)
         async with generating(plan) as load:
-            part = await load.run(_seconds(options))
+            part = await load.run(seconds)
         ended_by = datetime.now(UTC)
         lag_seconds = await wait_until_sealed(
             stand.server.address, stand.connection, stand.table, ended_by
@@ -89,26 +89,14 @@ async def measure_sustained(options: IngestOptions, report: Report) -> Figures:
         }
 
 
-def _require_possible(options: IngestOptions) -> None:
-    if SETTING not in Settings.model_fields:
-        raise BenchFailed(
-            f"This version has no setting {SETTING}: partitions cannot be made short enough for "
-            "the sustained rate."
-        )
-    if options.kind == "points":
-        raise BenchFailed("Packed samples carry their times; choose events, samples or spans.")
-
-
 def _seconds(options: IngestOptions) -> float:
     """Give how long the wanted number of partitions takes to fill and to end."""
-    number, _, unit = options.partition_length.partition(" ")
-    lengths = {"second": 1, "minute": 60, "hour": 3600}
+    if options.kind == "points":
+        raise BenchFailed("Packed samples carry their times; choose events, samples or spans.")
     try:
-        return float(number) * lengths[unit.removesuffix("s")] * options.partitions
-    except (KeyError, ValueError):
-        raise BenchFailed(
-            f"{options.partition_length!r} is no length: write it as '10 seconds'."
-        ) from None
+        return float(parse_length(options.partition_length) * options.partitions)
+    except ValueError as error:
+        raise BenchFailed(f"{options.partition_length!r} is no length: {error}.") from None
 
 
 def _rates(part: LoadSlice, took: float, copy_rate: float, sealed_copy_rate: float) -> Figures:

@@ -1,8 +1,9 @@
 """The load generator: a process of its own, driven by JSON lines.
 
 The first line on stdin is a LoadPlan. When all batches are made and all streams are open it
-prints `{"ready": …}`. Each further line `{"seconds": S}` is a slice: all streams send for S
-seconds, and when the last ack has come the slice's figures are printed. It ends with its stdin.
+prints `{"batch_bytes": …}`, their mean size. Each further line `{"seconds": S}` is a slice: all
+streams send for S seconds, and when the last ack has come the slice's figures are printed. It ends
+with its stdin.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from fernando_telemetry.bench.child import listen, say
-from fernando_telemetry.bench.failure import BenchFailed
+from fernando_telemetry.bench.child import listen, run_child, say
 from fernando_telemetry.bench.load_stream import LoadStream
 from fernando_telemetry.bench.records import POOL_BYTES, Batch, make_batches
 
@@ -57,7 +57,7 @@ async def generate(plan: LoadPlan) -> None:
     try:
         for stream in streams:
             await stream.open(plan.address)
-        say({"ready": True, "batch_bytes": _mean_bytes(batches), "batches": len(batches)})
+        say({"batch_bytes": _mean_bytes(batches)})
         while wanted := await listen():
             say(await _slice(streams, float(wanted["seconds"])))
     finally:
@@ -85,14 +85,9 @@ def _mean_bytes(batches: list[Batch]) -> int:
 
 
 def main() -> int:
-    """Read the plan and run; trouble is a line `{"failed": …}` and exit code 1."""
+    """Read the plan and run."""
     plan = LoadPlan(**json.loads(sys.stdin.readline()))
-    try:
-        asyncio.run(generate(plan))
-    except BenchFailed as error:
-        say({"failed": str(error)})
-        return 1
-    return 0
+    return run_child(generate(plan))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,12 @@ from typing import Any, Final
 from grpc import aio
 
 from fernando.telemetry.client import CHANNEL_OPTIONS
-from fernando.telemetry.v1 import StreamHello, StreamTelemetryRequest, StreamTelemetryResponse
+from fernando.telemetry.v1 import (
+    StreamHello,
+    StreamTelemetryRequest,
+    StreamTelemetryResponse,
+    StreamWelcome,
+)
 from fernando_telemetry.bench.failure import BenchFailed
 from fernando_telemetry.bench.records import Batch
 
@@ -46,6 +51,31 @@ def head_of(records: bytes) -> bytes:
     return b"\x12" + _varint(len(records))
 
 
+def own_channel(address: str) -> aio.Channel:
+    """Give a channel with a connection of its own."""
+    options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    return aio.insecure_channel(address, options=options)
+
+
+async def greeted(channel: aio.Channel, producer_id: str) -> tuple[Any, StreamWelcome]:
+    """Open a stream, say hello and read the welcome; gives the call and the welcome.
+
+    Raises:
+        BenchFailed: The server does not welcome it.
+    """
+    # Without serialisers: what is written are the bytes themselves.
+    call: Any = channel.stream_stream(METHOD)()
+    hello = StreamTelemetryRequest(hello=StreamHello(producer_id=producer_id))
+    await call.write(hello.SerializeToString())
+    message = await call.read()
+    if message is aio.EOF:
+        raise BenchFailed("The server ended a stream at its hello.")
+    response = StreamTelemetryResponse.FromString(message)
+    if not response.HasField("welcome"):
+        raise BenchFailed("The server answered a hello with no welcome.")
+    return call, response.welcome
+
+
 class LoadStream:
     """A producer that sends a pool of batches round and round.
 
@@ -75,17 +105,8 @@ class LoadStream:
         Raises:
             BenchFailed: The server does not welcome it.
         """
-        options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-        self._channel = aio.insecure_channel(address, options=options)
-        # Without serialisers: what is written are the bytes themselves.
-        self._call = self._channel.stream_stream(METHOD)()
-        hello = StreamTelemetryRequest(hello=StreamHello(producer_id=self._producer_id))
-        await self._call.write(hello.SerializeToString())
-        message = await self._call.read()
-        if message is aio.EOF:
-            raise BenchFailed("The server ended a stream at its hello.")
-        if not StreamTelemetryResponse.FromString(message).HasField("welcome"):
-            raise BenchFailed("The server answered a hello with no welcome.")
+        self._channel = own_channel(address)
+        self._call, _ = await greeted(self._channel, self._producer_id)
         self._reader = asyncio.create_task(self._read(), name=f"acks-{self._producer_id}")
 
     async def run(self, deadline: float) -> None:

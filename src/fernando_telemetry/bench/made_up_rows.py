@@ -50,15 +50,6 @@ class MadeUpRows:
         whole = -(-self.rows // self.chunk) * self.chunk
         return first, first + count - 1, START, 80_000 / whole
 
-    async def columns(self, connection: Connection) -> list[str]:
-        """List the columns that they fill, in order."""
-        rows = await connection.fetch(
-            "SELECT attname::text FROM pg_attribute WHERE attrelid = $1::text::regclass "
-            "AND attnum > 0 AND attgenerated = '' ORDER BY attnum",
-            self.table,
-        )
-        return [row["attname"] for row in rows]
-
     async def binary(self, connection: Connection, first: int) -> io.BytesIO:
         """Give one chunk as COPY … BINARY takes it."""
         data = io.BytesIO()

@@ -14,10 +14,8 @@ from typing import Any, Final
 
 from grpc import aio
 
-from fernando.telemetry.client import CHANNEL_OPTIONS
-from fernando.telemetry.v1 import StreamHello, StreamTelemetryRequest, StreamTelemetryResponse
-from fernando_telemetry.bench.child import listen, say
-from fernando_telemetry.bench.load_stream import METHOD, head_of, numbered
+from fernando_telemetry.bench.child import listen, run_child, say
+from fernando_telemetry.bench.load_stream import greeted, head_of, numbered, own_channel
 from fernando_telemetry.bench.records import make_batches
 
 # Field 15 of TelemetryRecords, serialised last.
@@ -33,20 +31,18 @@ def batch_of(max_bytes: int) -> bytes:
 
 
 async def run() -> None:
-    """Open the streams, then fill them."""
+    """Open the streams, then fill them.
+
+    Raises:
+        BenchFailed: The server does not welcome one.
+    """
     plan = await listen()
     assert plan is not None, "no plan"
     async with contextlib.AsyncExitStack() as opened:
         calls: list[tuple[Any, int]] = []
         for number in range(int(plan["clients"])):
-            options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
-            channel = await opened.enter_async_context(
-                aio.insecure_channel(plan["address"], options=options)
-            )
-            call: Any = channel.stream_stream(METHOD)()
-            hello = StreamTelemetryRequest(hello=StreamHello(producer_id=f"stalled-{number}"))
-            await call.write(hello.SerializeToString())
-            welcome = StreamTelemetryResponse.FromString(await call.read()).welcome
+            channel = await opened.enter_async_context(own_channel(plan["address"]))
+            call, welcome = await greeted(channel, f"stalled-{number}")
             calls.append((call, welcome.limits.max_batch_bytes))
         contents = {granted: batch_of(granted) for _, granted in calls}
         say({"granted_bytes": sum(granted for _, granted in calls)})
@@ -65,8 +61,7 @@ async def _fill(call: Any, records: bytes) -> None:
 
 def main() -> int:
     """Run until a signal."""
-    asyncio.run(run())
-    return 0
+    return run_child(run())
 
 
 if __name__ == "__main__":

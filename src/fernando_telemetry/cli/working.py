@@ -13,7 +13,7 @@ from fernando_telemetry.cli.signals import started, stop_on_signals, stopped_or_
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
-from fernando_telemetry.settings import load_settings
+from fernando_telemetry.settings import Settings, load_settings
 from fernando_telemetry.workers.lifeline import die_with_parent, watch_parent
 from fernando_telemetry.workers.order import WorkerAnswer, WorkerOrder
 
@@ -39,7 +39,7 @@ def serve_worker() -> int:
     configure_logs(settings.log_level, settings.log_format)
     structlog.contextvars.bind_contextvars(worker=order.worker)
     Heap().begin()
-    return asyncio.run(_serve(order))
+    return asyncio.run(_serve(settings, order.worker))
 
 
 def _first_line() -> bytes:
@@ -59,12 +59,12 @@ def _answer(answer: WorkerAnswer) -> None:
     os.dup2(STDERR, STDOUT)
 
 
-async def _serve(order: WorkerOrder) -> int:
+async def _serve(settings: Settings, worker: int) -> int:
     from fernando_telemetry.app import Application
 
     watch_parent(STDIN)
     stop = stop_on_signals()
-    app = Application(load_settings(**order.settings), worker=order.worker)
+    app = Application(settings, worker=worker)
     async with AsyncExitStack() as running:
         try:
             if not await started(app, stop):
