@@ -84,7 +84,7 @@ class ByteBudget:
         return amount
 
     def release(self, amount: int) -> None:
-        """Give back what `acquire` returned."""
+        """Give back what `acquire` returned, and no sum of it: small ones are counted apart."""
         self.used -= amount
         if amount <= SMALL_BYTES:
             self._small_used -= amount

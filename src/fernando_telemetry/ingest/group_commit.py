@@ -299,10 +299,11 @@ class GroupCommit:
                     await self._commit(writer, group.batches)
                 finally:
                     self._running.discard(group)
-                    self._budget.release(sum(batch.admitted_bytes for batch in group.batches))
+                    for batch in group.batches:
+                        self._budget.release(batch.admitted_bytes)
                     self._note_idle()
                     # An idle writer must not hold the bytes of its latest group.
-                    del group
+                    del group, batch
         finally:
             await writer.close()
 
