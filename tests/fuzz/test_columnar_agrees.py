@@ -21,7 +21,8 @@ from fernando.telemetry.v1 import (
 )
 from fernando_telemetry.domain.verdicts import Verdict
 from fernando_telemetry.ingest.checks.context import context_for
-from fernando_telemetry.ingest.columnar.decoding import GivenBatch
+from fernando_telemetry.ingest.columnar.decoding import GivenBatch, ParsedBatch
+from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.storage.rows import EVENTS
 from tests.conftest import share
 from tests.fuzz.agreement import DEFAULTS, NOW, RETENTION, both, fast, plain
@@ -29,6 +30,7 @@ from tests.integration.ingest.records import (
     columns,
     event,
     field,
+    kpi,
     number_field,
     records,
     sample,
@@ -276,3 +278,19 @@ async def test_many_small_records_are_judged_in_turns(monkeypatch: pytest.Monkey
     monkeypatch.setattr("fernando_telemetry.ingest.group_check.MOST_RECORDS", 7)
     results = await both(*[records(plain_records()) for _ in range(5)], records([event()]))
     assert [one[1][0] for one in results] == [6, 6, 6, 6, 6, 1]
+
+
+async def test_records_held_at_once_are_bounded_whatever_their_kind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    held: list[int] = []
+
+    async def judge(_: GroupChecker, batches: list[ParsedBatch], __: Any) -> None:
+        held.append(sum(len(one.records.business_metrics) for one in batches))
+
+    monkeypatch.setattr("fernando_telemetry.ingest.group_check.MOST_RECORDS", 10)
+    monkeypatch.setattr(GroupChecker, "_judge", judge)
+    context = context_for(NOW, DEFAULTS[0], RETENTION)
+    group = [GivenBatch(records([kpi()] * 4), context) for _ in range(9)]
+    await GroupChecker().check(group)
+    assert held == [12, 12, 12, 0]

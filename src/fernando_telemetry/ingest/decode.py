@@ -24,7 +24,7 @@ from fernando.telemetry.v1 import (
 )
 from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.digests import content_digest
-from fernando_telemetry.domain.verdicts import Rejection, Tally
+from fernando_telemetry.domain.verdicts import Rejection
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.ingest.checks.system_metric import column_series
@@ -70,10 +70,9 @@ class Lists:
 
 
 async def check_lists(
-    lists: Lists, context: CheckContext, batch_bytes: int, tally: Tally
-) -> CheckedBatch:
-    """Check every record of a batch, one by one; `tally` is filled and becomes the batch's."""
-    batch = CheckedBatch(tally=tally)
+    lists: Lists, context: CheckContext, batch_bytes: int, batch: CheckedBatch
+) -> None:
+    """Check every record of a batch, one by one, and note in `batch` what becomes of them."""
     checker = RecordChecker(batch, context, batch_bytes)
     await checker.each("event", lists.events, checker.event)
     await checker.each("system_metric", lists.system_metrics, checker.system_metric)
@@ -81,7 +80,6 @@ async def check_lists(
     await checker.each("span", lists.spans, checker.span)
     series = column_series(lists.series, context)
     await checker.each("metric_columns", lists.samples(), checker.sample_of(series))
-    return batch
 
 
 def parsed(data: bytes) -> TelemetryRecords | None:

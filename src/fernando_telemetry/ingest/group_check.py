@@ -76,12 +76,14 @@ class GroupChecker:
     ) -> list[CheckedBatch]:
         results: list[CheckedBatch] = []
         waiting: list[ParsedBatch] = []
+        held = 0
         for given in batches:
             try:
                 records = parsed(given.data)
                 if records is None:
-                    lists = await lists_of_unparsed(given.data)
-                    results.append(await _check_plain(given, lists, new_tally()))
+                    checked = CheckedBatch(tally=new_tally())
+                    await _check_plain(given, await lists_of_unparsed(given.data), checked)
+                    results.append(checked)
                     continue
             except Refusal as refused:
                 # Not this very exception: its traceback leads to the batch's bytes.
@@ -91,10 +93,11 @@ class GroupChecker:
             one = ParsedBatch(given, records, CheckedBatch(tally=new_tally()))
             results.append(one.checked)
             waiting.append(one)
+            held += one.count + len(records.business_metrics)
             del records, one
-            if sum(one.count for one in waiting) >= MOST_RECORDS:
+            if held >= MOST_RECORDS:
                 await self._judge(waiting, new_tally)
-                waiting = []
+                waiting, held = [], 0
             await asyncio.sleep(0)
         await self._judge(waiting, new_tally)
         return results
@@ -109,15 +112,12 @@ class GroupChecker:
                 # again and meet it again.
                 log.exception("columns_not_checked", batches=len(batches))
                 for one in batches:
-                    one.checked.slices = []
-                    one.checked.tally = new_tally()
+                    one.checked.begin_anew(new_tally())
         for one in batches:
-            plain = await _check_plain(one.given, lists_of(one.records), one.checked.tally)
-            one.checked.rows, one.checked.digest = plain.rows, plain.digest
+            await _check_plain(one.given, lists_of(one.records), one.checked)
 
 
-async def _check_plain(given: GivenBatch, lists: Lists, tally: Tally) -> CheckedBatch:
-    checked = await check_lists(lists, given.context, len(given.data), tally)
+async def _check_plain(given: GivenBatch, lists: Lists, checked: CheckedBatch) -> None:
+    await check_lists(lists, given.context, len(given.data), checked)
     if given.with_digest:
         checked.digest = await lists.digest(given.data)
-    return checked

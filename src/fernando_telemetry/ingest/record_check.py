@@ -57,6 +57,10 @@ class CheckedBatch:
     digest: bytes | None = None
     refused: Refusal | None = None
 
+    def begin_anew(self, tally: Tally) -> None:
+        """Forget rows and counts of checks that were not finished."""
+        self.rows, self.slices, self.tally = CheckedRows(), [], tally
+
 
 class RecordChecker:
     """Checks records of one batch and notes what becomes of them.
