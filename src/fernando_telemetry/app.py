@@ -281,7 +281,7 @@ class Application:
             IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
             self._heap.note_streams,
         )
-        replays = Replays(group_commit, budget, records, ingest.refuse_when_draining)
+        replays = Replays(group_commit, records, ingest.refuse_when_draining)
         return ingest, group_commit, replays
 
     def _known_identity(self) -> ServerIdentity:

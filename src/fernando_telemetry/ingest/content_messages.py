@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -54,9 +55,10 @@ def is_map(field: Any) -> bool:
     return field.message_type is not None and field.message_type.GetOptions().map_entry
 
 
-def fields_of(descriptor: Any) -> list[Any]:
+@cache
+def fields_of(descriptor: Any) -> tuple[Any, ...]:
     """Give a message's fields by rising number."""
-    return sorted(descriptor.fields, key=attrgetter("number"))
+    return tuple(sorted(descriptor.fields, key=attrgetter("number")))
 
 
 async def add_messages(

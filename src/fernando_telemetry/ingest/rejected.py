@@ -25,6 +25,7 @@ from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks import values
 from fernando_telemetry.ingest.checks.context import CheckContext, RecordDefaults
 from fernando_telemetry.ingest.counters import IngestCounters
+from fernando_telemetry.ingest.record_check import SLICE_RECORDS
 from fernando_telemetry.storage.marks import BatchKey, FlushBatch
 from fernando_telemetry.storage.rejected_records import (
     ROW_BYTES,
@@ -36,7 +37,6 @@ from fernando_telemetry.storage.rejected_records import (
 
 log = structlog.get_logger(__name__)
 
-SLICE_RECORDS: Final = 200
 MEASURE_INTERVAL_SECONDS: Final = 60.0
 # Samples repeat the bytes of their series, so that one batch could become many gigabytes.
 BATCH_ROOM_BYTES: Final = limits.BATCH_RECORDS * ROW_BYTES + 4 * limits.BATCH_BYTES

@@ -22,7 +22,6 @@ from fernando_telemetry.domain.filters import parse
 from fernando_telemetry.domain.paging import Position
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.ingest import wire
-from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.group_commit import GroupCommit, PendingBatch
 from fernando_telemetry.storage.list_statement import Selection
@@ -61,7 +60,6 @@ class Replays:
 
     Args:
         group_commit: The queue in front of the writers.
-        budget: Bytes of admitted batches.
         records: The kept records.
         refuse_when_draining: Raises Draining when the server is shutting down.
     """
@@ -69,12 +67,10 @@ class Replays:
     def __init__(
         self,
         group_commit: GroupCommit,
-        budget: ByteBudget,
         records: RejectedRecords,
         refuse_when_draining: Callable[[], None],
     ) -> None:
         self._group_commit = group_commit
-        self._budget = budget
         self._records = records
         self._refuse_when_draining = refuse_when_draining
         self._turns = asyncio.Semaphore(REPLAYS_AT_ONCE)
@@ -105,8 +101,9 @@ class Replays:
                     if not dry_run:
                         self._group_commit.require_open()
                     selection = Selection(time_range, comparisons, False, place, STEP_RECORDS)
-                    found, place, more = await self._step(selection, dry_run=dry_run)
+                    found, place = await self._step(selection, dry_run=dry_run)
                     total += found
+                    more = place is not None
             finally:
                 log.info(
                     "rejected_records_replayed",
@@ -120,10 +117,11 @@ class Replays:
 
     async def _step(
         self, selection: Selection, *, dry_run: bool
-    ) -> tuple[Replayed, Position | None, bool]:
+    ) -> tuple[Replayed, Position | None]:
+        """Send the records of a selection; gives where the next one begins, None: nowhere."""
         rows, place = await self._records.read(selection, STEP_BYTES)
         outcomes = await asyncio.gather(*(self._again(row, dry_run=dry_run) for row in rows))
-        return sum(outcomes, Replayed()), place, place is not None
+        return sum(outcomes, Replayed()), place
 
     async def _again(self, row: Any, *, dry_run: bool) -> Replayed:
         """Send one record; one that another replay stored counts as neither."""

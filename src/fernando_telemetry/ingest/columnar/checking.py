@@ -202,9 +202,8 @@ class _Part:
     owners: Owners
 
 
-def _parts(rows: Any, owners: Owners, most: int | None = None) -> Iterator[tuple[Any, _Part]]:
+def _parts(rows: Any, owners: Owners, most: int = PART_ROWS) -> Iterator[tuple[Any, _Part]]:
     """Cut rows into parts: the checks of each hold the event loop."""
-    most = most or PART_ROWS
     for start in range(0, len(rows), most):
         stop = min(start + most, len(rows))
         yield rows.slice(start, stop - start), _Part(start, stop, owners.part(start, stop))

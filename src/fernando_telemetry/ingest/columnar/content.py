@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -39,11 +38,6 @@ _LISTS: Final = (
     (messages.SYSTEM_METRICS, "system_metrics", SystemMetric),
     (messages.SPANS, "spans", Span),
 )
-_NUMBER_FORMS: Final = {
-    "series_index": "<u4",
-    "time_unix_micros": "<i8",
-    "value": "<f8",
-}
 
 
 class RepeatedStamp(Exception):
@@ -97,22 +91,17 @@ def _add_batch(content: ContentHash, records: TelemetryRecords, row: Any) -> Ite
     if len(series):
         kind, descriptor = messages.METRIC_COLUMNS, MetricSeries.DESCRIPTOR
         yield from _add_records(content, kind, (1,), descriptor, series, columns.series)
-    for name, form in _NUMBER_FORMS.items():
-        values = flat.field(name).flatten().to_numpy().astype(form, copy=False)
-        number = MetricColumns.DESCRIPTOR.fields_by_name[name].number
-        content.add_numbers(messages.METRIC_COLUMNS, (number,), values)
+    for field in messages.fields_of(MetricColumns.DESCRIPTOR)[1:]:
+        values = flat.field(field.name).flatten().to_numpy()
+        values = values.astype(messages.form_of(field), copy=False)
+        content.add_numbers(messages.METRIC_COLUMNS, (field.number,), values)
         yield len(values)
-
-
-@cache
-def _fields(descriptor: Any) -> tuple[Any, ...]:
-    return tuple(messages.fields_of(descriptor))
 
 
 def _add_records(
     content: ContentHash, kind: int, path: Path, descriptor: Any, rows: Any, given: Any
 ) -> Iterator[int]:
-    for field in _fields(descriptor):
+    for field in messages.fields_of(descriptor):
         here = (*path, field.number)
         column = rows.field(field.name)
         if messages.is_map(field):

@@ -66,8 +66,9 @@ def decoded(
         except twin.NotColumns:
             if attempt == "each" or len(batches) == 1:
                 return [], [*left, *batches], None
-            left += [one for one in batches if not _is_decodable(one)]
-            batches = [one for one in batches if _is_decodable(one)]
+            good = {id(one) for one in batches if _is_decodable(one)}
+            left += [one for one in batches if id(one) not in good]
+            batches = [one for one in batches if id(one) in good]
             if not batches:
                 return [], left, None
         else:

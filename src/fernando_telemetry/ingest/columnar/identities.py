@@ -25,6 +25,8 @@ from fernando_telemetry.ingest.columnar.texts import (
     Texts,
     constant,
     list_lengths,
+    list_offsets,
+    mark_owners,
 )
 
 CACHE_BYTES: Final = 16 * 1024 * 1024
@@ -141,12 +143,10 @@ def _keys(rows: Any, suspects: Mask) -> pa.Array:
         for texts in (Texts.of(names), Texts.of(values)):
             bad = np.zeros(len(texts.lengths), bool)
             texts.mark_nul(bad)
-            if bad.any():
-                suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+            mark_owners(bad, lengths, suspects)
         entries = pc.binary_join_element_wise(names, values, _DIVIDING)
-        offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-        joined = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _DIVIDING)
-        parts.append(joined)
+        lists = pa.ListArray.from_arrays(list_offsets(lengths), entries)
+        parts.append(pc.binary_join(lists, _DIVIDING))
     return pc.binary_join_element_wise(*parts, _DIVIDING)
 
 

@@ -17,6 +17,8 @@ from fernando_telemetry.ingest.columnar.texts import (
     Texts,
     constant,
     list_lengths,
+    list_offsets,
+    mark_owners,
     nullable,
 )
 
@@ -110,9 +112,9 @@ def nullable_list(array: Any, present: Mask) -> pa.Array:
     """Give a list column with NULL where it is not present."""
     if present.all():
         return array
-    offsets = np.concatenate(([0], np.cumsum(list_lengths(array)))).astype(np.int32)
+    offsets = list_offsets(list_lengths(array))
     return pa.ListArray.from_arrays(
-        pa.array(offsets), array.flatten(), type=array.type, mask=pa.array(~present)
+        offsets, array.flatten(), type=array.type, mask=pa.array(~present)
     )
 
 
@@ -120,8 +122,7 @@ def _mark_rows(items: Texts, lengths: np.ndarray[Any, Any], limit: int, suspects
     """Mark the rows of a list column whose items are too long or hold U+0000."""
     bad = np.zeros(len(items.lengths), bool)
     items.mark_bad(bad, limit)
-    if bad.any():
-        suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+    mark_owners(bad, lengths, suspects)
 
 
 def _quoted(array: pa.Array) -> pa.Array:
@@ -156,10 +157,7 @@ def json_maps(
     key_texts = Texts.of(keys)
     _mark_rows(key_texts, lengths, key_limit, suspects)
     _mark_rows(Texts.of(values), lengths, value_limit, suspects)
-    empty = key_texts.lengths == 0
-    if empty.any():
-        suspects[np.repeat(np.arange(len(lengths)), lengths)[empty]] = True
+    mark_owners(key_texts.lengths == 0, lengths, suspects)
     entries = pc.binary_join_element_wise(_quoted(keys), _quoted(values), _COLON)
-    offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int32)
-    inside = pc.binary_join(pa.ListArray.from_arrays(pa.array(offsets), entries), _COMMA)
+    inside = pc.binary_join(pa.ListArray.from_arrays(list_offsets(lengths), entries), _COMMA)
     return pc.binary_join_element_wise(_OPEN, inside, _CLOSE, _NOTHING)

@@ -95,6 +95,17 @@ def list_lengths(array: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
     return np.diff(offsets) if len(offsets) else np.zeros(0, np.int32)
 
 
+def list_offsets(lengths: np.ndarray[Any, Any]) -> pa.Array:
+    """Give the offsets of lists of these lengths, one behind the other."""
+    return pa.array(np.concatenate(([0], np.cumsum(lengths))).astype(np.int32))
+
+
+def mark_owners(bad: Mask, lengths: np.ndarray[Any, Any], suspects: Mask) -> None:
+    """Mark the rows, of lists of these lengths, that own a bad item."""
+    if bad.any():
+        suspects[np.repeat(np.arange(len(lengths)), lengths)[bad]] = True
+
+
 def constant(text: str) -> Any:
     """Give a text as an Arrow scalar.
 
