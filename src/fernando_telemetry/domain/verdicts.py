@@ -65,6 +65,20 @@ class Tally:
         else:
             self.truncated = True
 
+    def refuse(self, verdict: Verdict) -> None:
+        """Note that a record which was counted as accepted is rejected after all.
+
+        Where it was to be stored with a change, the verdict on that goes: an ack has one a record.
+        """
+        self.accepted -= 1
+        for place, one in enumerate(self.verdicts):
+            if one.kept and (one.kind, one.index) == (verdict.kind, verdict.index):
+                del self.verdicts[place]
+                self.adjusted -= 1
+                break
+        self.add(verdict)
+        self.sort()
+
     def add_kept(self, count: int) -> None:
         """Count adjusted records whose verdicts are past the hundredth."""
         self.adjusted += count

@@ -114,7 +114,7 @@ class Writer:
                 return
             self._answered_at = time.monotonic()
         except BaseException:
-            await self._drop_lane()
+            self._drop_lane()
             raise
 
     async def flush(
@@ -164,7 +164,7 @@ class Writer:
                 return _by_place(places, await self._attempt(group), len(batches))
             except OutcomeUnknown as lost:
                 unknown, tried = lost, places
-                await self._drop_lane()
+                self._drop_lane()
             except RowsRefused as error:
                 # Without the traceback, whose frames hold the group.
                 refused = error.with_traceback(None)
@@ -179,7 +179,7 @@ class Writer:
             except FlushRefused:
                 raise
             except DatabaseUnavailable as error:
-                await self._drop_lane()
+                self._drop_lane()
                 log.warning("flush_retried", cause=repr(error.__cause__ or error))
                 await pause.wait()
                 places = [place for place in places if is_wanted(place)]
@@ -218,7 +218,7 @@ class Writer:
             self._lane = await Lane.open(self._settings)
         return self._lane
 
-    async def _drop_lane(self) -> None:
+    def _drop_lane(self) -> None:
         if self._lane is not None:
             self._lane.terminate()
             self._lane = None
@@ -232,7 +232,7 @@ class Writer:
             raise
         except BaseException:
             # Whatever else ended it, a cancellation included: the session may be in any state.
-            await self._drop_lane()
+            self._drop_lane()
             raise
         self._answered_at = time.monotonic()
         return results
@@ -277,10 +277,9 @@ class Writer:
                 take_overflow_back(batch)
                 verdicts: list[Verdict] = []
                 for kind, index in await self._refused_rows(batch):
-                    batch.tally.accepted -= 1
                     detail = "PostgreSQL refused the row; the server's log has its reason"
                     verdicts.append(Verdict(kind, index, "refused_by_database", "", detail))
-                    batch.tally.add(verdicts[-1])
+                    batch.tally.refuse(verdicts[-1])
                     on_refused()
                     found += 1
                 if verdicts and batch.keep is not None:
@@ -323,7 +322,7 @@ class Writer:
         except PartitionMissing:
             raise
         except BaseException:
-            await self._drop_lane()
+            self._drop_lane()
             raise
         if len(places) == 1:
             return places

@@ -61,3 +61,18 @@ async def test_a_flush_refused_for_no_row_of_its_own_ends_at_once(
         await ingest(channel, request(event(), event()))
     assert caught.value.code().name == "UNAVAILABLE"
     assert (await ingest(channel, request(event()))).result.accepted_count == 1
+
+
+async def test_verdicts_of_the_database_stand_in_their_order_and_alone(
+    channel: aio.Channel, connection: Any
+) -> None:
+    """One a record, by kind and index; what is not stored is not adjusted either."""
+    await connection.execute(REFUSES.format("telemetry_events", "event_name"))
+    adjusted = event("refused", source_ip="no address")
+    answer = await ingest(channel, request(adjusted, event(""), event("a"), event("refused")))
+    result = answer.result
+    missing = VerdictReason.VERDICT_REASON_FIELD_MISSING
+    verdicts = [(one.index, one.reason, one.kept) for one in result.verdicts]
+    assert verdicts == [(0, REFUSED, False), (1, missing, False), (3, REFUSED, False)]
+    counts = (result.accepted_count, result.rejected_count, result.adjusted_count)
+    assert counts == (1, 3, 0)

@@ -16,6 +16,17 @@ def test_a_tally_counts_what_was_rejected_and_what_was_adjusted() -> None:
     assert not tally.truncated
 
 
+def test_a_record_refused_after_all_has_one_verdict_in_its_place() -> None:
+    tally = Tally(accepted=2)
+    tally.add(verdict(1, kept=True))
+    tally.add(verdict(2))
+    tally.add(verdict(3, kept=True))
+    refusal = Verdict("event", 1, "refused_by_database", "", "refused")
+    tally.refuse(refusal)
+    assert (tally.accepted, tally.rejected, tally.adjusted) == (1, 2, 1)
+    assert tally.verdicts == [refusal, verdict(2), verdict(3, kept=True)]
+
+
 def test_a_tally_keeps_the_first_hundred_verdicts_and_all_counts() -> None:
     tally = Tally()
     for index in range(100):
