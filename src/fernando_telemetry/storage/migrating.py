@@ -18,8 +18,13 @@ import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
-from fernando_telemetry.storage.hosts import single_hosts
-from fernando_telemetry.storage.sessions import Connection, SessionSettings, connect
+from fernando_telemetry.storage.sessions import (
+    Connection,
+    SessionSettings,
+    connect,
+    connect_to_first,
+    writing_hosts,
+)
 from fernando_telemetry.storage.statements import load
 
 if TYPE_CHECKING:
@@ -30,6 +35,7 @@ sql = load("migrating")
 
 OLDEST_POSTGRESQL = 150_000
 LOCK_WAIT_SECONDS = 120.0
+CONNECT_SECONDS = 10.0
 
 
 def scripts_folder() -> Path:
@@ -58,9 +64,7 @@ def engine_for(dsn: str) -> AsyncEngine:
     from sqlalchemy.pool import NullPool
 
     async def creator() -> Any:
-        # Of several hosts the schema is changed on the one that takes writes.
-        wanted: Any = "read-write" if len(single_hosts(dsn)) > 1 else None
-        return await asyncpg.connect(dsn, timeout=10, target_session_attrs=wanted)
+        return await connect_to_first(writing_hosts(dsn), timeout=CONNECT_SECONDS)
 
     return create_async_engine("postgresql+asyncpg://", async_creator=creator, poolclass=NullPool)
 

@@ -8,7 +8,7 @@ them into errors of the domain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -92,9 +92,7 @@ class SessionSettings:
 
     def hosts(self) -> list[str]:
         """Give the DSNs to try in turn; one where the DSN itself says which host it wants."""
-        if not self.writes or "target_session_attrs" in self.dsn:
-            return [self.dsn]
-        return single_hosts(self.dsn)
+        return writing_hosts(self.dsn) if self.writes else [self.dsn]
 
     def server_settings(self) -> dict[str, str]:
         """Give the session's parameters in PostgreSQL's words."""
@@ -122,19 +120,32 @@ async def connect(settings: SessionSettings) -> Connection:
 
 
 async def _connect(settings: SessionSettings, **options: Any) -> Connection:
-    """Open a session on the first host that answers and, of several, takes writes."""
-    hosts = settings.hosts()
+    """Open a session as the settings say."""
+    return await connect_to_first(
+        settings.hosts(),
+        timeout=settings.connect_timeout_seconds,
+        command_timeout=settings.command_timeout_seconds,
+        server_settings=settings.server_settings(),
+        **options,
+    )
+
+
+def writing_hosts(dsn: str) -> list[str]:
+    """Give the DSNs to try in turn; one where the DSN itself says which host it wants."""
+    return [dsn] if "target_session_attrs" in dsn else single_hosts(dsn)
+
+
+async def connect_to_first(hosts: Sequence[str], **options: Any) -> Connection:
+    """Open a session on the first host that answers and, of several, takes writes.
+
+    Args:
+        hosts: A DSN each.
+        options: Of asyncpg's connect; `timeout` is that of each host.
+    """
     wanted: Any = "read-write" if len(hosts) > 1 else None
     for place, dsn in enumerate(hosts):
         try:
-            return await asyncpg.connect(
-                dsn,
-                timeout=settings.connect_timeout_seconds,
-                command_timeout=settings.command_timeout_seconds,
-                server_settings=settings.server_settings(),
-                target_session_attrs=wanted,
-                **options,
-            )
+            return await asyncpg.connect(dsn, target_session_attrs=wanted, **options)
         except Exception as error:
             if place == len(hosts) - 1 or not is_passing(error):
                 raise

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
@@ -12,8 +15,8 @@ from sqlalchemy import Connection
 
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
-from fernando_telemetry.storage import schema
-from fernando_telemetry.storage.migrating import engine_for, migrate
+from fernando_telemetry.storage import migrating, schema
+from fernando_telemetry.storage.migrating import engine_for, migrate, revisions
 from fernando_telemetry.storage.statements import every_statement
 from tests.conftest import session_settings, with_database
 
@@ -139,3 +142,20 @@ async def test_a_changed_view_is_applied_anew(database: str, connection: Any) ->
     await connection.execute("UPDATE installation SET idempotent_digest = 'another'")
     await migrate(session_settings(database), allowed=True)
     assert await connection.fetchval("SELECT to_regclass('business_metrics') IS NOT NULL")
+
+
+async def test_the_schema_is_changed_behind_a_host_that_fell_silent(
+    postgres: EmbeddedPostgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each host of a DSN has the time-out for itself; the first one takes connections alone."""
+    monkeypatch.setattr(migrating, "CONNECT_SECONDS", 0.3)
+    dsn = await _empty(postgres, "behind_a_silent_host")
+    folder = parse_qs(urlsplit(dsn).query)["host"][0]
+    silent = socket.socket(socket.AF_UNIX)
+    silent.bind(str(tmp_path / ".s.PGSQL.5432"))
+    silent.listen()
+    with silent:
+        await migrating.upgrade(dsn.replace(f"host={folder}", f"host={tmp_path},{folder}"))
+    connection = await asyncpg.connect(dsn)
+    assert await connection.fetchval("SELECT version_num FROM alembic_version") == revisions()[-1]
+    await connection.close()
