@@ -80,12 +80,13 @@ class Upkeep:
 
     def loops(self, records: RejectedRecords) -> list[tuple[Coroutine[Any, Any, None], str]]:
         """Give the loops to run, each with its name; none of them ends."""
+        leadership = self._leadership(records)
         summarising = Summarising(self._session, self._settings.summarise_interval_seconds)
         return [
             (self._keep_partitions(ahead_seconds(self._length)), "partitions"),
-            (self._leadership(records).run(), "leadership"),
+            (leadership.run(), "leadership"),
             (self._sealing.run(), "sealing"),
-            (summarising.run(), "summarising"),
+            (summarising.run(lambda: leadership.is_leader), "summarising"),
         ]
 
     def _warn_of_many_partitions(self) -> None:

@@ -1,7 +1,7 @@
 """Keeps the BRIN indexes of hot partitions up with what is written.
 
 PostgreSQL's own autosummarize leaves it to autovacuum, which comes once a minute; until then a
-lookup reads everything new. Here one server at a time looks every second or so and summarises the
+lookup reads everything new. Here the leader looks every second or so and summarises the
 ranges of pages that have filled up since.
 
 It never stands in a writer's way: summarising takes SHARE UPDATE EXCLUSIVE, which COPY does not
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -37,7 +37,7 @@ PAGES_LEFT = 128
 RANGES_AT_ONCE = 256
 # Partitions are made long before their time, so a stale list is no matter.
 LIST_SECONDS = 5.0
-# How long a server that does not lead waits before it tries again.
+# How long a server waits whose forerunner still holds the lock.
 FOLLOWER_SECONDS = 5.0
 
 
@@ -76,13 +76,20 @@ class Summarising:
         self._indexes: dict[int, _Index] = {}
         self._listed_at = -LIST_SECONDS
 
-    async def run(self) -> None:
-        """Summarise until cancelled; what may pass is logged and tried again."""
+    async def run(self, leads: Callable[[], bool]) -> None:
+        """Summarise until cancelled; what may pass is logged and tried again.
+
+        Args:
+            leads: Whether this server is the leader. Others do not even ask: each would open a
+                session for it, again and again.
+        """
         try:
             while True:
                 delay = self._interval_seconds
                 try:
-                    if await self.summarise() is None:
+                    if not leads():
+                        self._drop()
+                    elif await self.summarise() is None:
                         delay = FOLLOWER_SECONDS
                 except DatabaseUnavailable as error:
                     log.warning("not_summarised", cause=repr(error.__cause__ or error))
