@@ -75,19 +75,18 @@ def merged(
     """Join slices that follow each other in one block.
 
     Args:
-        slices: Each with its batch's shard.
+        slices: Each with its batch's shard; none is empty.
 
     Returns:
         Longer slices, each with the shards and lengths of its parts.
     """
     joined: list[tuple[ColumnSlice, list[int], list[int]]] = []
     for part, shard in slices:
-        if not len(part):
-            continue
         if joined and joined[-1][0].block is part.block and joined[-1][0].stop == part.start:
             before, shards, lengths = joined[-1]
-            grown = ColumnSlice(part.block, before.start, part.stop)
-            joined[-1] = (grown, [*shards, shard], [*lengths, len(part)])
+            shards.append(shard)
+            lengths.append(len(part))
+            joined[-1] = (ColumnSlice(part.block, before.start, part.stop), shards, lengths)
         else:
             joined.append((part, [shard], [len(part)]))
     return joined

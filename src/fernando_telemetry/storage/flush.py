@@ -17,7 +17,7 @@ from typing import Any
 import asyncpg
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
-from fernando_telemetry.domain.flush_ids import LANE_SHIFT
+from fernando_telemetry.domain.flush_ids import flush_id_of
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
@@ -132,7 +132,7 @@ class Lane:
             RowsRefused: A row was refused.
         """
         self._number += 1
-        flush_id = self.lane << LANE_SHIFT | self._number
+        flush_id = flush_id_of(self.lane, self._number)
         transaction: Any = None
         try:
             # Refused at once where the idle session was lost since the last flush.
@@ -174,7 +174,7 @@ class Lane:
             transaction = self._connection.transaction()
             await transaction.start()
             now: datetime = await self._connection.fetchval(sql.clock)
-            await self._copy([batch], series, self.lane << LANE_SHIFT, now)
+            await self._copy([batch], series, flush_id_of(self.lane, 0), now)
         except Exception as error:
             await self._give_up(transaction, error)
             try:

@@ -55,10 +55,9 @@ MADE_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class PartitionedTable:
-    """A table cut along `time_column`, with the indexes that a new partition carries."""
+    """A table cut along its time, with the indexes that a new partition carries."""
 
     name: str
-    time_column: str
     length: PartitionLength
     indexes: tuple[PartitionIndex, ...] = ()
 
@@ -83,17 +82,17 @@ def raw_tables(
         indexes: What a new partition carries; None: the lean set.
     """
     hot = chosen("lean") if indexes is None else indexes
-    columns: tuple[tuple[str, str, PartitionLength], ...] = (
-        ("telemetry_events", "event_timestamp", length),
-        ("metric_samples", "time", length),
-        ("metric_distributions", "time", length),
-        ("business_metric_versions", "period_end", "month"),
-        ("traces", "start_time", length),
-    )
-    return tuple(PartitionedTable(*column, hot[column[0]]) for column in columns)
+    lengths: dict[str, PartitionLength] = {
+        "telemetry_events": length,
+        "metric_samples": length,
+        "metric_distributions": length,
+        "business_metric_versions": "month",
+        "traces": length,
+    }
+    return tuple(PartitionedTable(name, own, hot[name]) for name, own in lengths.items())
 
 
-FLUSHES = PartitionedTable("flushes", "committed_on", DAY)
+FLUSHES = PartitionedTable("flushes", DAY)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -181,24 +180,17 @@ class Partitions:
 
     def is_within_one(self, table: str, first: datetime, last: datetime) -> bool:
         """Tell whether a known partition holds both times, and so all between them."""
-        return self._is_within_one(self._tables[table], first, last)
+        known = self._known.get(table, [])
+        place = bisect.bisect_right(known, first, key=lambda item: item.start)
+        return place > 0 and last < known[place - 1].end
 
     def _missing(
         self, needed: dict[str, Sequence[datetime]]
     ) -> Iterable[tuple[PartitionedTable, datetime]]:
         for name, times in needed.items():
-            table = self._tables[name]
-            # The rule: all rows of a flush lie in one partition, which two looks can tell.
-            if times and self._is_within_one(table, min(times), max(times)):
-                continue
             for time in times:
                 if _gap(self._known.get(name, []), time) is not None:
-                    yield table, time
-
-    def _is_within_one(self, table: PartitionedTable, first: datetime, last: datetime) -> bool:
-        known = self._known.get(table.name, [])
-        place = bisect.bisect_right(known, first, key=lambda item: item.start)
-        return place > 0 and last < known[place - 1].end
+                    yield self._tables[name], time
 
     async def _read(self, connection: Connection) -> dict[str, list[_Range]]:
         installed_at: datetime = await connection.fetchval(sql.installed_at)

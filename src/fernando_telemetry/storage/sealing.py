@@ -32,7 +32,6 @@ from fernando_telemetry.storage.sessions import (
     ControlPool,
     SessionSettings,
     connect,
-    is_passing,
     translated,
 )
 from fernando_telemetry.storage.statements import load
@@ -223,7 +222,7 @@ class Sealing:
         except asyncpg.UndefinedTableError:  # dropped meanwhile
             return True
         except (asyncpg.PostgresError, TimeoutError) as error:
-            if connection.is_closed() or (is_passing(error) and _is_lost(error)):
+            if connection.is_closed() or _is_lost(error):
                 raise
             last = self._failures.get(partition.oid)
             delay = min(last.delay_seconds * 2, LONGEST_DELAY_SECONDS) if last else 0.0

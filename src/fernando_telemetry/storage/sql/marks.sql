@@ -5,8 +5,7 @@ SELECT clock_timestamp();
 -- name: mark_batches
 -- Steps 1 and 2 of the flush in one round trip: locks the producers whose epoch is still the
 -- batches' own, in key order, against the UPDATE of a newer hello; reads the clock behind the
--- locks; marks the batches of locked producers, in key order. One row a batch, and one with NULLs
--- where none is given. `held` is false where the producer is fenced, `fresh` where the number is
+-- locks; marks the batches of locked producers, in key order. One row a batch. `held` is false where the producer is fenced, `fresh` where the number is
 -- known. A claim fences as well: without it a hello's UPDATE starved behind overlapping flushes.
 -- $1 shards int2[], $2 license_ids text[], $3 producer_ids text[], $4 epochs int8[]
 -- $5 sequences int8[], $6 digests bytea[], $7 accepted int4[], $8 rejected int4[]
@@ -40,9 +39,9 @@ WITH given AS (
 )
 SELECT clock.now, given.place - 1 AS place,
     locked.epoch IS NOT NULL AS held, marked.sequence IS NOT NULL AS fresh
-FROM clock LEFT JOIN (given
+FROM given CROSS JOIN clock
     LEFT JOIN locked USING (shard, license_id, producer_id, epoch)
-    LEFT JOIN marked USING (shard, license_id, producer_id, sequence)) ON true;
+    LEFT JOIN marked USING (shard, license_id, producer_id, sequence);
 
 -- name: insert_request_marks
 -- Marks unary requests in key order; what does not come back is a repeat.
