@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Final
 
 from fernando_telemetry.domain.errors import InvalidTimeRange
 
@@ -25,3 +26,6 @@ class TimeRange:
                 f"time_range.end_time {self.end.isoformat()} is not after time_range.start_time "
                 f"{self.start.isoformat()}; the range is [start_time, end_time)."
             )
+
+
+ALL_TIME: Final = TimeRange(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from fernando_telemetry.domain.filter_columns import (
     BUSINESS_METRIC_COLUMNS,
+    SERIES_COLUMNS,
     SYSTEM_METRIC_COLUMNS,
 )
+from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.list_samples import SAMPLE_KEY_TYPES, SampleRow, listed_samples
+from fernando_telemetry.storage.list_series import SERIES_KEY_TYPES, listed_series
 from fernando_telemetry.storage.lists import (
     CURRENT_BUSINESS_METRICS,
     EVERY_BUSINESS_METRIC,
@@ -21,6 +25,7 @@ from fernando_telemetry.storage.snapshots import Snapshots
 _SYSTEM_METRICS: Final = Listing(
     "ListSystemMetrics", "metric_timestamp", SYSTEM_METRIC_COLUMNS, SAMPLE_KEY_TYPES
 )
+_SERIES: Final = Listing("ListMetricSeries", "metric_name", SERIES_COLUMNS, SERIES_KEY_TYPES)
 _CURRENT_BUSINESS_METRICS: Final = Listing(
     "ListBusinessMetrics",
     "period_start",
@@ -33,6 +38,25 @@ _EVERY_BUSINESS_METRIC: Final = Listing(
     BUSINESS_METRIC_COLUMNS,
     EVERY_BUSINESS_METRIC.key_types,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class SeriesRequest:
+    """Which series, and which page of them.
+
+    Args:
+        filter: As in ListRequest, over the columns of a series.
+        active_in: Only series with a sample in it. None: all.
+        page_size: As in ListRequest.
+        page_token: As in ListRequest.
+        min_commit_token: As in ListRequest.
+    """
+
+    filter: str = ""
+    active_in: TimeRange | None = None
+    page_size: int = 0
+    page_token: str = ""
+    min_commit_token: str = ""
 
 
 class MetricQueries:
@@ -60,6 +84,34 @@ class MetricQueries:
         page = _SYSTEM_METRICS.page(request)
         async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed_samples(connection, page.selection), take)
+
+    async def list_series(self, request: SeriesRequest, take: Take[Row]) -> str:
+        """Give a page of series, by (metric_name, age).
+
+        Returns:
+            The next page's token, "" on the last page.
+
+        Raises:
+            InvalidInput: An argument is not allowed; nothing was read.
+            QueryTooExpensive: It ran past its time-out.
+            DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
+        """
+        active_only = request.active_in is not None
+        page = _SERIES.page(
+            ListRequest(
+                request.active_in or ALL_TIME,
+                request.filter,
+                "metric_name",
+                request.page_size,
+                request.page_token,
+                request.min_commit_token,
+            ),
+            active_only,
+        )
+        async with self._snapshots.opened(page.min_flush_id) as connection:
+            rows = listed_series(connection, page.selection, active_only=active_only)
+            return await page.read(rows, take)
 
     async def list_business_metrics(
         self, request: ListRequest, take: Take[Row], *, include_superseded: bool

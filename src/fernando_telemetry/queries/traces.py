@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from fernando_telemetry.domain.errors import InvalidField, NotFound
 from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS
 from fernando_telemetry.domain.identifiers import normal_trace_id
-from fernando_telemetry.domain.time_range import TimeRange
+from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.lists import SPANS, TRACE_SPANS, Row, listed
 from fernando_telemetry.storage.snapshots import Snapshots
@@ -19,7 +18,6 @@ __all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceSummary"]
 
 _SPANS: Final = Listing("ListSpans", "start_time", SPAN_COLUMNS, SPANS.key_types)
 _TRACE_SPANS: Final = Listing("GetTrace", "start_time", {}, TRACE_SPANS.key_types)
-_ALL_TIME: Final = TimeRange(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +87,7 @@ class TraceQueries:
         trace_id = normal_trace_id(request.trace_id)
         if trace_id is None:
             raise InvalidField("trace_id", "16 or 32 hexadecimal digits, not all zero, are needed.")
-        time_range = request.time_range or _ALL_TIME
+        time_range = request.time_range or ALL_TIME
         page = _TRACE_SPANS.page(
             ListRequest(
                 time_range,

@@ -21,7 +21,11 @@ from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.transport.converters.business_metric import business_metric_message
 from fernando_telemetry.transport.converters.query import list_request
-from fernando_telemetry.transport.converters.system_metric import SystemMetrics
+from fernando_telemetry.transport.converters.system_metric import (
+    SystemMetrics,
+    series_message,
+    series_request,
+)
 from fernando_telemetry.transport.pages import PageOf
 
 
@@ -64,8 +68,10 @@ class MetricService(MetricServiceServicer):
     async def ListMetricSeries(
         self, request: ListMetricSeriesRequest, context: Any
     ) -> ListMetricSeriesResponse:
-        """Not there yet."""
-        raise NotImplementedYet("ListMetricSeries is not supported by this version of the server.")
+        """Give a page of series."""
+        page = PageOf(series_message)
+        token = await self._queries.list_series(series_request(request), page.take)
+        return ListMetricSeriesResponse(series=page.records, next_page_token=token)
 
     async def SummarizeBusinessMetrics(
         self, request: SummarizeBusinessMetricsRequest, context: Any

@@ -306,7 +306,10 @@ class ListMetricSeriesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Filter over the columns of a series. Empty: all."""
+    """Comparisons over the columns of a series, such as `metric_name = "cpu_usage"`; see
+    EventService. At most 8 KiB and 64 comparisons; INVALID_ARGUMENT INVALID_FILTER else. Empty:
+    all.
+    """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
     below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
@@ -319,12 +322,14 @@ class ListMetricSeriesRequest(_message.Message):
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def active_in(self) -> _query_pb2.TimeRange:
-        """Only series with a sample in this range. Unset: all."""
+        """Only series with a sample in this range. All samples of the range are looked through, so a
+        narrow one is quicker. Half given or reversed is INVALID_ARGUMENT INVALID_TIME_RANGE. Unset: all.
+        """
 
     def __init__(
         self,

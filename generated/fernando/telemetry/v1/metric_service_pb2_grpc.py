@@ -87,8 +87,12 @@ class MetricServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListMetricSeries(self, request, context):
-        """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Lists the series there are, by `metric_name`, those of one name in the order in which they were
+        first seen, in pages that neither skip nor repeat a series. A series is there from its first
+        sample until the retention of system metrics and 2 days have passed behind its last one.
+        Read-only.
+
+        Errors: those of ListSystemMetrics.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,8 +46,12 @@ class MetricServiceStub:
     one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
     """
     ListMetricSeries: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]
-    """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Lists the series there are, by `metric_name`, those of one name in the order in which they were
+    first seen, in pages that neither skip nor repeat a series. A series is there from its first
+    sample until the retention of system metrics and 2 days have passed behind its last one.
+    Read-only.
+
+    Errors: those of ListSystemMetrics.
     """
     ListBusinessMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]
     """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
@@ -76,8 +80,12 @@ class MetricServiceAsyncStub(MetricServiceStub):
     one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
     """
     ListMetricSeries: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]  # type: ignore[assignment]
-    """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Lists the series there are, by `metric_name`, those of one name in the order in which they were
+    first seen, in pages that neither skip nor repeat a series. A series is there from its first
+    sample until the retention of system metrics and 2 days have passed behind its last one.
+    Read-only.
+
+    Errors: those of ListSystemMetrics.
     """
     ListBusinessMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListBusinessMetricsRequest, _metric_service_pb2.ListBusinessMetricsResponse]  # type: ignore[assignment]
     """Lists KPIs of a time range, newest period first unless asked otherwise, in pages that neither
@@ -121,8 +129,12 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metric_service_pb2.ListMetricSeriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metric_service_pb2.ListMetricSeriesResponse, _abc.Awaitable[_metric_service_pb2.ListMetricSeriesResponse]]:
-        """Lists the series there are. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Lists the series there are, by `metric_name`, those of one name in the order in which they were
+        first seen, in pages that neither skip nor repeat a series. A series is there from its first
+        sample until the retention of system metrics and 2 days have passed behind its last one.
+        Read-only.
+
+        Errors: those of ListSystemMetrics.
         """
 
     @_abc_1.abstractmethod

@@ -30,8 +30,8 @@ class ListMessage(NewestFirstMessage, Protocol):
     min_commit_token: str
 
 
-def time_range_of(message: TimeRangeMessage) -> TimeRange:
-    """Give a range.
+def time_range_of(message: TimeRangeMessage, path: str = "time_range") -> TimeRange:
+    """Give a range; `path` is its field in the request.
 
     Raises:
         InvalidTimeRange: A side is missing, or the end is not after the start.
@@ -39,14 +39,14 @@ def time_range_of(message: TimeRangeMessage) -> TimeRange:
     """
     has_start, has_end = message.HasField("start_time"), message.HasField("end_time")
     if not has_start and not has_end:
-        raise InvalidTimeRange("time_range is required: start_time and end_time, the end excluded.")
+        raise InvalidTimeRange(f"{path} is required: start_time and end_time, the end excluded.")
     if not has_start:
-        raise InvalidTimeRange("time_range.start_time is required beside end_time.")
+        raise InvalidTimeRange(f"{path}.start_time is required beside end_time.")
     if not has_end:
-        raise InvalidTimeRange("time_range.end_time is required beside start_time.")
+        raise InvalidTimeRange(f"{path}.end_time is required beside start_time.")
     return TimeRange(
-        datetime_of(message.start_time, "time_range.start_time"),
-        datetime_of(message.end_time, "time_range.end_time"),
+        datetime_of(message.start_time, f"{path}.start_time"),
+        datetime_of(message.end_time, f"{path}.end_time"),
     )
 
 

@@ -5,9 +5,18 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
-from fernando.telemetry.v1 import Distribution, MetricType, SystemMetric, Temporality
+from fernando.telemetry.v1 import (
+    Distribution,
+    ListMetricSeriesRequest,
+    MetricSeries,
+    MetricType,
+    SystemMetric,
+    Temporality,
+)
 from fernando_telemetry.domain.vocabulary import METRIC_TYPES, TEMPORALITIES
+from fernando_telemetry.queries.metrics import SeriesRequest
 from fernando_telemetry.queries.pages import Row, SampleRow
+from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.timestamp import timestamp_of
 
 _TYPES: Final = {word: MetricType.Value(f"METRIC_TYPE_{word.upper()}") for word in METRIC_TYPES}
@@ -15,6 +24,28 @@ _TEMPORALITIES: Final[dict[str | None, Temporality.ValueType]] = {
     None: Temporality.TEMPORALITY_UNSPECIFIED,
     **{word: Temporality.Value(f"TEMPORALITY_{word.upper()}") for word in TEMPORALITIES},
 }
+
+
+def series_request(message: ListMetricSeriesRequest) -> SeriesRequest:
+    """Give the request for series.
+
+    Raises:
+        InvalidTimeRange: active_in is half given or reversed.
+        InvalidField: It is out of the calendar.
+    """
+    bounded = message.HasField("active_in")
+    return SeriesRequest(
+        message.filter,
+        time_range_of(message.active_in, "active_in") if bounded else None,
+        message.page_size,
+        message.page_token,
+        message.min_commit_token,
+    )
+
+
+def series_message(row: Row) -> MetricSeries:
+    """Give a row of ListMetricSeries as a message."""
+    return MetricSeries(**_fields(row))
 
 
 class SystemMetrics:
