@@ -1,6 +1,6 @@
 """Loads recorded data of real systems into a running server.
 
-    python examples/load_recorded_data.py --target 127.0.0.1:4317 --data ../shared/data
+    .venv/bin/python examples/load_recorded_data.py --target 127.0.0.1:4317 --data ../shared/data
 
 Each file goes through one stream of its own. The files are years old: each is moved by whole days
 so that its newest row is of yesterday, unless --as-recorded is given.

@@ -1,6 +1,6 @@
 """The smallest whole client of StreamTelemetry: a hello, numbered batches, one ack for each.
 
-    python examples/stream_events.py --target 127.0.0.1:4317
+    .venv/bin/python examples/stream_events.py --target 127.0.0.1:4317
 
 It uses the generated stubs and grpc.aio only, to show the protocol. It does not resend after a
 broken connection: programs take fernando.telemetry.client.TelemetryProducer, which does.

@@ -44,10 +44,10 @@ def test_banner_commands_work_as_printed(tmp_path: Path) -> None:
             serving.command("query"), capture_output=True, text=True, check=False
         )
         assert asked.returncode == 0, asked.stderr
-        rows = cli(
-            "sql", "SELECT event_name FROM telemetry_events", "--json", "--data-dir", str(data)
-        )
-        assert [json.loads(line) for line in rows.stdout.splitlines()] == [{"event_name": "hello"}]
+        assert "hello" in asked.stdout
+        counted = subprocess.run(serving.command("sql"), capture_output=True, check=False)
+        assert counted.returncode == 0, counted.stderr
+        assert b"hello" in counted.stdout
         dsn = cli("dsn", "--data-dir", str(data)).stdout.strip()
         assert asyncio.run(_count(dsn)) == 1
         stopped = subprocess.run(serving.command("stop"), capture_output=True, check=False)

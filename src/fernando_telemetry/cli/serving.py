@@ -15,7 +15,7 @@ import structlog
 from fernando_telemetry.cli.signals import started, stop_on_signals, stopped_or_failed
 from fernando_telemetry.heap import Heap, settle
 from fernando_telemetry.logs import configure_logs
-from fernando_telemetry.settings import Settings
+from fernando_telemetry.settings import Settings, default_data_dir
 
 if TYPE_CHECKING:
     from fernando_telemetry.app import Application
@@ -47,7 +47,7 @@ async def _serve(settings: Settings) -> int:
         running.push_async_callback(app.stop)
         agent = await _start_agent(running, settings, app.address, stop)
         settle()
-        print(banner(app, agent, settings.workers), flush=True)
+        print(banner(app, agent, settings), flush=True)
         await stopped_or_failed(app, stop)
         if stop.is_set():
             log.info("stopping")
@@ -126,10 +126,11 @@ def program_path() -> str:
     return shlex.quote(str(script.resolve()))
 
 
-def banner(app: Application | Supervisor, agent: str, workers: int) -> str:
+def banner(app: Application | Supervisor, agent: str, settings: Settings) -> str:
     """Say where everything is, with commands that work as printed from another terminal."""
     program = program_path()
     target = f" --target {app.address}"
+    workers = settings.workers
     where = (
         f"data      {app.embedded.data_dir} (PostgreSQL {app.embedded.version}, embedded)"
         if app.embedded is not None
@@ -145,9 +146,17 @@ def banner(app: Application | Supervisor, agent: str, workers: int) -> str:
             *([f"  workers   {workers}"] if workers > 1 else []),
             "",
             "From another terminal:",
-            f"  query     {program} query metrics --last 5m{target}",
             f"  send      {program} send event --event-type user_action --event-name hello{target}",
+            f"  query     {program} query events --last 5m{target}",
+            *([f"  sql       {program} {_sql(settings)}"] if app.embedded is not None else []),
             f"  stop      kill {os.getpid()}      (or Ctrl-C here)",
             "",
         )
     )
+
+
+def _sql(settings: Settings) -> str:
+    """Give a statement for this server's database, which is found by its folder."""
+    folder = settings.data_dir
+    named = "" if folder == default_data_dir() else f" --data-dir {shlex.quote(str(folder))}"
+    return f"sql 'SELECT event_name, count(*) FROM telemetry_events GROUP BY 1'{named}"
