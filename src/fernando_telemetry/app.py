@@ -51,6 +51,7 @@ from fernando_telemetry.transport.rejected_methods import RejectedMethods
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
 from fernando_telemetry.upkeep import Upkeep, retention_of
+from fernando_telemetry.workers.held_port import HeldPort
 
 log = structlog.get_logger(__name__)
 
@@ -128,6 +129,9 @@ class Application:
         self._failure = asyncio.get_running_loop().create_future()
         settings = self._settings
         require_safe_host(settings.host, insecure_bind=settings.insecure_bind)
+        if self._worker is None:
+            # Before a database is made or started for a server that cannot listen.
+            HeldPort.take(settings.host, settings.port).release()
         try:
             await self._open_database()
             await self._build()

@@ -290,7 +290,7 @@ def load_settings(**arguments: Any) -> Settings:
 
 
 _COMPUTED_DEFAULTS = {
-    "data_dir": "$XDG_DATA_HOME/fernando-telemetry",
+    "data_dir": "$XDG_DATA_HOME/fernando-telemetry (~/.local/share/fernando-telemetry)",
     "host_name": "the host's name",
 }
 

@@ -475,6 +475,26 @@ async def test_the_server_of_the_data_directory_is_the_default(
     assert f"No server answers at 127.0.0.1:{port} " in ended.err
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("query", "events"),
+        ("send", "event", "--event-type", "api_event", "--event-name", "x"),
+        ("rejected", "replay"),
+    ],
+    ids=lambda command: " ".join(command[:2]),
+)
+async def test_what_is_meant_for_a_stopped_server_reaches_no_other(
+    command: tuple[str, ...], server: Application, connection: Any, tmp_path: Path
+) -> None:
+    port = str(server.port)
+    assert (await run("query", "events", FERNANDO_PORT=port)).code == 0
+    ended = await run(*command, "--data-dir", str(tmp_path), FERNANDO_PORT=port)
+    assert ended.code == 1
+    assert ended.err.startswith(f"fernando-telemetry: No server runs on {tmp_path}: ")
+    assert await connection.fetchval("SELECT count(*) FROM telemetry_events") == 0
+
+
 class Busy(v1.IngestServiceServicer):
     """Refuses the first calls, then stores nothing but says so."""
 

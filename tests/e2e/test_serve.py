@@ -149,7 +149,9 @@ def test_port_in_use_is_one_sentence(tmp_path: Path) -> None:
         port = first.address.rsplit(":", 1)[1]
         ended = cli("serve", "--port", port, "--data-dir", str(tmp_path / "two"), "--no-agent")
         assert ended.returncode == 1
-        assert f"Port {port}" in ended.stderr
+        assert ended.stderr.startswith(f"fernando-telemetry: Port {port} on 127.0.0.1 ")
+        assert ended.stderr.count("\n") == 1
+        assert not (tmp_path / "two").exists(), "a database was made for nothing"
         assert first.stop() == 0
 
 

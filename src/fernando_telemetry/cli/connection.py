@@ -15,6 +15,7 @@ from grpc import aio
 
 from fernando.telemetry.client import CHANNEL_OPTIONS, decode_error
 from fernando_telemetry.cli.failures import explain
+from fernando_telemetry.domain.errors import NoServerRuns
 
 _T = TypeVar("_T")
 
@@ -35,9 +36,12 @@ def find_address(target: str | None, data_dir: Path | None) -> str:
 
     Args:
         target: As given on the command line; without a port it means 4317.
-        data_dir: Its running server is taken where there is no target; None: the settings'.
+        data_dir: Its running server is taken where there is no target, and no other one: what
+            was meant for it must not reach another. None: the settings' folder, else their
+            address.
 
     Raises:
+        NoServerRuns: None does on `data_dir`.
         StartupError: The settings cannot be read.
         typer.BadParameter: The target is no address.
     """
@@ -51,6 +55,8 @@ def find_address(target: str | None, data_dir: Path | None) -> str:
     running = running_server(effective_data_dir(settings))
     if running is not None and running.grpc_address:
         return running.grpc_address
+    if data_dir is not None:
+        raise NoServerRuns(settings.data_dir)
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     return f"{host}:{settings.port}"
 

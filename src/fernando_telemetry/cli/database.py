@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from fernando_telemetry.domain.errors import StartupError
+from fernando_telemetry.domain.errors import NoServerRuns
 from fernando_telemetry.embedded import EmbeddedPostgres, effective_data_dir, running_server
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.ad_hoc import AdHocResult, SqlRefused, run_read_only
@@ -19,17 +19,14 @@ def current_dsn(settings: Settings) -> str:
     """Give the DSN in the settings, else that of the server running on the data directory.
 
     Raises:
-        StartupError: No server runs there.
+        NoServerRuns: None does.
     """
     if settings.dsn:
         return settings.dsn
     data_dir = effective_data_dir(settings)
     running = running_server(data_dir)
     if running is None:
-        raise StartupError(
-            f"No server runs on {data_dir}: start one with `fernando-telemetry serve`, or name "
-            "another folder with --data-dir."
-        )
+        raise NoServerRuns(data_dir)
     return running.dsn
 
 

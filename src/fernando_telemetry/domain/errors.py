@@ -210,6 +210,20 @@ class StartupError(TelemetryError):
     """The server cannot start; the sentence says why and what to do. Exit code 1."""
 
 
+class NoServerRuns(StartupError):
+    """No server runs on a data directory.
+
+    Args:
+        data_dir: The folder.
+    """
+
+    def __init__(self, data_dir: object) -> None:
+        super().__init__(
+            f"No server runs on {data_dir}: start one with `fernando-telemetry serve`, or name "
+            "another folder with --data-dir."
+        )
+
+
 class PortTaken(StartupError):
     """The address cannot be listened on.
 

@@ -1,4 +1,4 @@
-"""Reserves the port that the workers share.
+"""Reserves the port that the workers share, or proves that the only process can have it.
 
 Workers listen with SO_REUSEPORT, and the kernel spreads connections over them. With that option
 alone a forgotten old server would silently keep a share of the connections; so the parent first
@@ -9,9 +9,13 @@ never free: it is held, bound but not listening, also while workers come and go.
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
+from typing import Final
 
 from fernando_telemetry.domain.errors import PortTaken, StartupError
+
+_NO_SUCH_ADDRESS: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 
 
 class HeldPort:
@@ -30,7 +34,8 @@ class HeldPort:
             port: 0: any free one.
 
         Raises:
-            StartupError: Somebody else has it, or the host has no such address.
+            PortTaken: Somebody else has it.
+            StartupError: The host has no address of this machine.
         """
         holders: list[socket.socket] = []
         try:
@@ -39,7 +44,13 @@ class HeldPort:
             )
             for family, kind, protocol, _, address in found:
                 place = (address[0], port, *address[2:])
-                holders.append(_hold(family, kind, protocol, place))
+                try:
+                    holders.append(_hold(family, kind, protocol, place))
+                except OSError as error:
+                    # Names have addresses (::1) that some machines (without IPv6) have not.
+                    if error.errno not in _NO_SUCH_ADDRESS:
+                        raise
+                    continue
                 port = holders[-1].getsockname()[1]
         except OSError as error:
             for holder in holders:
@@ -47,6 +58,8 @@ class HeldPort:
             if isinstance(error, socket.gaierror):
                 raise StartupError(f"The host {host} has no address: {error.strerror}.") from None
             raise PortTaken(host, port) from None
+        if not holders:
+            raise StartupError(f"The host {host} has no address of this machine.")
         return cls(holders, port)
 
     def release(self) -> None:

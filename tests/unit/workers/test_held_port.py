@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from grpc import aio
@@ -90,6 +91,26 @@ def test_it_can_be_taken_again_after_its_release() -> None:
 def test_a_host_without_address_is_one_sentence() -> None:
     with pytest.raises(StartupError, match="no-such-host"):
         HeldPort.take("no-such-host.invalid", 0)
+
+
+def test_an_address_of_another_machine_is_one_sentence() -> None:
+    with pytest.raises(StartupError, match="no address of this machine"):
+        HeldPort.take("192.0.2.1", 0)
+
+
+def test_addresses_that_this_machine_lacks_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = socket.getaddrinfo
+
+    def resolve(host: str, *rest: Any, **more: Any) -> list[Any]:
+        return [*real("192.0.2.1", *rest, **more), *real(HOST, *rest, **more)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    port = HeldPort.take("some-name", 0)
+    try:
+        with pytest.raises(PortTaken):
+            HeldPort.take("some-name", port.port)
+    finally:
+        port.release()
 
 
 def test_all_addresses_of_a_name_get_the_same_port() -> None:
