@@ -10,7 +10,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -58,6 +58,16 @@ class Server:
         )
 
 
+def settings_given(environment: Mapping[str, str], decided: Iterable[str]) -> dict[str, str]:
+    """Give the settings of an environment that reach the server: none that a benchmark decides."""
+    own = {f"{_PREFIX}{name.upper()}" for name in (*_OWN, *decided)}
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith(_PREFIX) and name not in own
+    }
+
+
 @contextlib.asynccontextmanager
 async def serving(**settings: object) -> AsyncIterator[Server]:
     """Run a server in a temporary folder, which is removed afterwards.
@@ -70,11 +80,6 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
         BenchFailed: It did not start; with the end of its log.
     """
     folder = _make_folder()
-    given = {
-        name: value
-        for name, value in os.environ.items()
-        if name.startswith(_PREFIX) and name.removeprefix(_PREFIX).lower() not in _OWN
-    }
     own = {
         "data_dir": folder / "data",
         "port": 0,
@@ -82,6 +87,7 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
         "health_interval_seconds": 0,
         "pg_fsync": "true",
     } | settings
+    given = settings_given(os.environ, own)
     variables = {key: value for key, value in os.environ.items() if not key.startswith(_PREFIX)}
     variables |= given | {f"{_PREFIX}{name.upper()}": str(value) for name, value in own.items()}
     log_file = folder / "serve.log"

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 
 import typer
 
-from fernando_telemetry.cli.query import OUTPUT, RANGE, AllRows, AsJson, Filter, Limit
+from fernando_telemetry.cli.query import OUTPUT, RANGE, AllRows, AsJson, Limit
 from fernando_telemetry.cli.signatures import add_command
 
 app = typer.Typer(
@@ -14,6 +14,15 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
+FILTER_EXAMPLE: Final = "kind = event AND reason = time_too_old"
+Filter = Annotated[
+    str,
+    typer.Option(
+        "--filter",
+        metavar="TEXT",
+        help=f"Comparisons of fields joined by AND: {FILTER_EXAMPLE}",
+    ),
+]
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say what would become of them, but store nothing.")
 ]

@@ -159,4 +159,5 @@ def _sql(settings: Settings) -> str:
     """Give a statement for this server's database, which is found by its folder."""
     folder = settings.data_dir
     named = "" if folder == default_data_dir() else f" --data-dir {shlex.quote(str(folder))}"
-    return f"sql 'SELECT event_name, count(*) FROM telemetry_events GROUP BY 1'{named}"
+    statement = "SELECT event_name, count(*) FROM telemetry_events GROUP BY 1"
+    return f"sql {shlex.quote(statement)}{named}"

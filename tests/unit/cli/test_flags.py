@@ -9,6 +9,9 @@ import pytest
 from fernando.telemetry import v1
 from fernando_telemetry.cli.flags import RECORD_TYPES, RecordType
 from fernando_telemetry.cli.record_json import word_of
+from fernando_telemetry.cli.rejected import FILTER_EXAMPLE
+from fernando_telemetry.domain.filter_columns import REJECTED_COLUMNS
+from fernando_telemetry.domain.filters import parse
 
 OUTPUT_ONLY = {"event_id", "ingested_at", "series_id", "metric_id", "superseded"}
 
@@ -30,6 +33,10 @@ def test_words_are_those_of_the_enum(kind: RecordType) -> None:
         if enum is not None:
             words = [word_of(enum, value.number) for value in enum.values if value.number]
             assert list(flag.words) == words
+
+
+def test_the_filter_that_help_shows_for_rejected_records_is_one() -> None:
+    assert len(parse(FILTER_EXAMPLE, REJECTED_COLUMNS)) == 2
 
 
 @pytest.mark.parametrize("kind", RECORD_TYPES, ids=lambda kind: str(kind.name))
