@@ -117,7 +117,9 @@ class WorkerGroup:
                 return
             if time.monotonic() - process.started_at >= TRUSTED_AFTER_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            log.error(
+            # With 0 it was told to end, and has drained.
+            tell = log.info if code == 0 else log.error
+            tell(
                 "worker_ended",
                 worker=worker,
                 pid=process.pid,

@@ -92,6 +92,16 @@ async def test_one_that_dies_is_replaced_and_the_others_stay(make: Make, tmp_pat
     assert len(set(starts(tmp_path, 1))) == 4
 
 
+@pytest.mark.parametrize(("number", "level"), [(signal.SIGTERM, "info"), (signal.SIGKILL, "error")])
+async def test_only_a_death_is_an_error(make: Make, number: signal.Signals, level: str) -> None:
+    group = make(UNTIL_TOLD, 1)
+    await group.start()
+    with structlog.testing.capture_logs() as logs:
+        os.kill(group.pids[1], number)
+        await until(lambda: any(one["event"] == "worker_restarted" for one in logs))
+    assert [one["log_level"] for one in logs if one["event"] == "worker_ended"] == [level]
+
+
 async def test_pauses_between_deaths_grow(make: Make, tmp_path: Path) -> None:
     group = make(SERVES, 1)  # serves and ends
     await group.start()
