@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -46,6 +48,8 @@ LONGEST_DELAY_SECONDS = 600.0
 # A partition that grew by less than this since the last look is quiet.
 GROWTH_BYTES = 1024 * 1024
 GROWTH_SHARE = 0.02
+# Below this the writers leave cores idle, and a build may take them (a tenth of the full rate).
+LIGHT_LOAD_ROWS_PER_SECOND = 20_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +211,6 @@ class Sealing:
             with translated():
                 with contextlib.suppress(asyncpg.PostgresError):
                     await connection.execute(sql.notice_lost_client)
-                await connection.execute(sql.build_alone)
                 leads = await connection.fetchval(sql.try_lead)
                 yield connection if leads else None
                 if leads and not connection.is_closed():
@@ -250,9 +253,13 @@ class Sealing:
             if not row["is_valid"]:
                 log.warning("invalid_index_dropped", index=index)
                 await connection.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {index}")
+        load = WriteLoad(connection)
+        await load.rows_per_second()
         await connection.execute(f"ANALYZE {name}")
         for index, kind in wanted.items():
             if index not in found or not found[index]["is_valid"]:
+                is_light = await load.rows_per_second() < LIGHT_LOAD_ROWS_PER_SECOND
+                await connection.execute(sql.build_in_parallel if is_light else sql.build_alone)
                 await connection.execute(
                     f"CREATE INDEX CONCURRENTLY {index} ON {name} {kind.definition}"
                 )
@@ -264,6 +271,27 @@ class Sealing:
         # Late rows are autovacuum's from here on (storage/partitions.py).
         await connection.execute(f"ALTER TABLE {name} RESET (autovacuum_vacuum_insert_threshold)")
         await connection.execute(f"COMMENT ON TABLE {name} IS '{self._marks[partition.table]}'")
+
+
+class WriteLoad:
+    """Tells how much all servers together write to a database.
+
+    Args:
+        connection: Any session of it, outside of a transaction: within one the counts stand still.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._rows: int | None = None
+        self._looked_at = 0.0
+
+    async def rows_per_second(self) -> float:
+        """Give the rate since the last look; infinite at the first one."""
+        rows: int = await self._connection.fetchval(sql.rows_written)
+        now, last = time.monotonic(), self._rows
+        seconds = now - self._looked_at
+        self._rows, self._looked_at = rows, now
+        return math.inf if last is None else (rows - last) / max(seconds, 1e-3)
 
 
 def _is_lost(error: BaseException) -> bool:

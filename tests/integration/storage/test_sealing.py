@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
-from fernando_telemetry.storage.sealing import GROWTH_BYTES, Sealing
+from fernando_telemetry.storage.sealing import GROWTH_BYTES, Sealing, WriteLoad
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
 from tests.integration.storage.partition_rows import (
@@ -223,3 +223,23 @@ async def test_a_partition_dropped_meanwhile_is_no_error(
         for one in unsealed:
             if one.name == partition:
                 assert await sealing._seal(session, one, LATER)
+
+
+async def test_the_write_load_is_that_of_all_sessions(database: str, connection: Any) -> None:
+    writer = await asyncpg.connect(database)
+    try:
+        load = WriteLoad(connection)
+        # Nothing is known yet: as if it were great.
+        assert await load.rows_per_second() == float("inf")
+        before = await load.rows_per_second()
+        await writer.execute("CREATE TABLE written (n int)")
+        await writer.execute("INSERT INTO written SELECT generate_series(1, 1000000)")
+        # A session tells what it did when it is idle, or asked.
+        await writer.fetchval("SELECT pg_stat_force_next_flush()")
+        during = await load.rows_per_second()
+        await writer.fetchval("SELECT 1")
+        after = await load.rows_per_second()
+        assert before < 1000 < 20_000 < during
+        assert after < during
+    finally:
+        await writer.close()

@@ -8,7 +8,15 @@ SELECT pg_advisory_unlock(1179603533, 3);
 
 -- name: build_alone
 -- Leaves the other cores to the writers.
-SELECT set_config('max_parallel_maintenance_workers', '0', false);
+SET max_parallel_maintenance_workers = 0;
+
+-- name: build_in_parallel
+-- With as many workers as the server is set to allow.
+RESET max_parallel_maintenance_workers;
+
+-- name: rows_written
+-- Rows that all sessions have stored in this database so far; a session tells about once a second.
+SELECT tup_inserted FROM pg_stat_database WHERE datname = current_database();
 
 -- name: notice_lost_client
 -- Ends a build whose server is gone, instead of when it is done. Not every system can.
