@@ -164,7 +164,7 @@ def statement(source: Source, selection: Selection, parameters: Parameters) -> s
     """
     conditions = compiled(selection.comparisons, source, parameters)
     if selection.after is not None:
-        conditions += _place(source, selection.after, selection.descending, parameters)
+        conditions += place(source, selection.after, selection.descending, parameters)
     text = " AND ".join([source.base.rstrip(), *conditions])
     limit = parameters.add(selection.limit, "bigint")
     return f"{text}\n{order(source.keys, descending=selection.descending)} LIMIT {limit}"
@@ -176,7 +176,8 @@ def order(keys: Iterable[Key], *, descending: bool) -> str:
     return "ORDER BY " + ", ".join(f"{key.sql}{direction}" for key in keys)
 
 
-def _place(source: Source, after: Position, descending: bool, parameters: Parameters) -> list[str]:
+def place(source: Source, after: Position, descending: bool, parameters: Parameters) -> list[str]:
+    """Give the conditions for what comes behind a place in the order."""
     values = [
         parameters.add(value, _KEY_CASTS[key.type])
         for key, value in zip(source.keys, after, strict=True)

@@ -56,8 +56,10 @@ class TraceService(TraceServiceServicer):
     async def SearchTraces(
         self, request: SearchTracesRequest, context: Any
     ) -> SearchTracesResponse:
-        """Not there yet."""
-        raise NotImplementedYet("SearchTraces is not supported by this version of the server.")
+        """Give a page of traces."""
+        page = PageOf(trace_summary_message)
+        token = await self._queries.search_traces(list_request(request), page.take)
+        return SearchTracesResponse(traces=page.records, next_page_token=token)
 
     async def GetServiceGraph(
         self, request: GetServiceGraphRequest, context: Any

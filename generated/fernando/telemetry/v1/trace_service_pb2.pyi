@@ -152,7 +152,7 @@ class TraceSummary(_message.Message):
     error_count: _builtins.int
     """Output only. Number of spans with status `error`."""
     orphan_count: _builtins.int
-    """Output only. Number of spans whose parent is not known. Not implemented yet: 0."""
+    """Output only. Number of spans that name a parent which is not among the spans counted here."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Output only. Start of the earliest span."""
@@ -372,11 +372,13 @@ class SearchTracesRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Filter over spans, as in ListSpans; a trace is found by one span that matches all of it. Empty:
-    all.
+    """Filter over spans, as in ListSpans; a trace is found by one span that matches all of it. At most
+    8 KiB and 64 comparisons; INVALID_ARGUMENT INVALID_FILTER else. Empty: all.
     """
     order_by: _builtins.str
-    """Order of the traces; newest first by default."""
+    """`start_time desc` (the default, newest first) or `start_time`, of the earliest span in the range;
+    traces of one moment go by `trace_id`. Anything else is INVALID_ARGUMENT INVALID_FIELD.
+    """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
     below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
@@ -389,8 +391,8 @@ class SearchTracesRequest(_message.Message):
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
@@ -428,7 +430,7 @@ class SearchTracesResponse(_message.Message):
     """
     @_builtins.property
     def traces(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSummary]:
-        """Output only. The traces."""
+        """Output only. The traces, in the order asked for."""
 
     def __init__(
         self,

@@ -87,8 +87,14 @@ class TraceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SearchTraces(self, request, context):
-        """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Finds traces with a span that matches, in pages, by the start of their earliest span in the time
+        range. Read-only. Of each trace the spans that start in the time range are summed up, those that
+        do not match included. A trace whose place changes between two pages, because a span comes that
+        is earlier than all others, may be skipped or come twice; nothing else moves.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE where more than 10,000,000 spans match or
+        after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

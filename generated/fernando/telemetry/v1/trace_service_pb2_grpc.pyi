@@ -51,8 +51,14 @@ class TraceServiceStub:
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     SearchTraces: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.SearchTracesRequest, _trace_service_pb2.SearchTracesResponse]
-    """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Finds traces with a span that matches, in pages, by the start of their earliest span in the time
+    range. Read-only. Of each trace the spans that start in the time range are summed up, those that
+    do not match included. A trace whose place changes between two pages, because a span comes that
+    is earlier than all others, may be skipped or come twice; nothing else moves.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE where more than 10,000,000 spans match or
+    after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     GetServiceGraph: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]
     """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
@@ -82,8 +88,14 @@ class TraceServiceAsyncStub(TraceServiceStub):
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     SearchTraces: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.SearchTracesRequest, _trace_service_pb2.SearchTracesResponse]  # type: ignore[assignment]
-    """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Finds traces with a span that matches, in pages, by the start of their earliest span in the time
+    range. Read-only. Of each trace the spans that start in the time range are summed up, those that
+    do not match included. A trace whose place changes between two pages, because a span comes that
+    is earlier than all others, may be skipped or come twice; nothing else moves.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE where more than 10,000,000 spans match or
+    after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     GetServiceGraph: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]  # type: ignore[assignment]
     """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
@@ -128,8 +140,14 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_service_pb2.SearchTracesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_service_pb2.SearchTracesResponse, _abc.Awaitable[_trace_service_pb2.SearchTracesResponse]]:
-        """Finds traces with a span that matches. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Finds traces with a span that matches, in pages, by the start of their earliest span in the time
+        range. Read-only. Of each trace the spans that start in the time range are summed up, those that
+        do not match included. A trace whose place changes between two pages, because a span comes that
+        is earlier than all others, may be skipped or come twice; nothing else moves.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE where more than 10,000,000 spans match or
+        after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
 
     @_abc_1.abstractmethod

@@ -43,5 +43,6 @@ def trace_summary_message(summary: TraceSummary) -> TraceSummaryMessage:
         duration_ms=summary.duration_ms,
         span_count=summary.span_count,
         error_count=summary.error_count,
+        orphan_count=summary.orphan_count,
         spans_by_service=summary.spans_by_service,
     )
