@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from fernando_telemetry.bench.failure import BenchFailed
-from fernando_telemetry.embedded import launcher, running_server
+from fernando_telemetry.embedded import running_server
+from fernando_telemetry.embedded.launcher import launch_command
 
 if TYPE_CHECKING:
     Connection = asyncpg.Connection[asyncpg.Record]
@@ -113,8 +114,7 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
 def _tied(*command: str) -> list[str]:
     """Let a program end with this process, also by `kill -9` (where there is such a signal)."""
     tie = "kernel" if sys.platform.startswith("linux") else "watchdog"
-    launcher_file = str(launcher.__file__)
-    return [sys.executable, "-I", "-S", launcher_file, str(os.getpid()), tie, "-", *command]
+    return [*launch_command(tie), *command]
 
 
 def _make_folder() -> Path:

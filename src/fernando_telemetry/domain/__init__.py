@@ -6,6 +6,6 @@ errors.py          every error the service answers with; verdicts.py what an ack
 identifiers.py     UUIDv7, identity hashes, trace ids, shards; series.py a series' identity
 json_text.py       JSON as jsonb judges it
 filters.py         the filter's grammar; filter_columns.py and filter_values.py what it may name
-paging.py          page sizes, orders, tokens; time_range.py
+paging.py          page sizes, orders, tokens; token_text.py how those are written; time_range.py
 calendar.py        the spans that partitions are cut along
 """

@@ -9,8 +9,6 @@ guards against mistakes, and what a forger can name are rows that a list would g
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import struct
 from dataclasses import dataclass
@@ -20,6 +18,7 @@ from uuid import UUID
 
 from fernando_telemetry.domain.errors import InvalidField, InvalidPageToken
 from fernando_telemetry.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAXIMUM
+from fernando_telemetry.domain.token_text import to_bytes, to_text
 
 KeyType = Literal["time", "uuid", "int4", "int8", "float8", "text"]
 # The values of a list's keyset, in its order: datetime, UUID, int, float or str each.
@@ -90,7 +89,7 @@ class PageTokens:
             _pack(kind, value) for kind, value in zip(self.keys, position, strict=True)
         )
         token = bytes([TOKEN_VERSION]) + self._digest(packed) + packed
-        return base64.urlsafe_b64encode(token).decode("ascii").rstrip("=")
+        return to_text(token)
 
     def read(self, token: str) -> Position | None:
         """Give the position a token names; None for "", the first page.
@@ -103,8 +102,8 @@ class PageTokens:
         if len(token) > TOKEN_CHARACTERS:
             raise InvalidPageToken(_DAMAGED)
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
+            raw = to_bytes(token)
+        except ValueError:
             raise InvalidPageToken(_DAMAGED) from None
         if raw[:1] != bytes([TOKEN_VERSION]):
             raise InvalidPageToken(

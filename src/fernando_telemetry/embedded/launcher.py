@@ -24,6 +24,16 @@ PARENT_IS_GONE = 75
 CANNOT_LAUNCH = 71
 
 
+def launch_command(tie: str, identity: str = "-") -> tuple[str, ...]:
+    """Give the words that come before a command which is to end with this process.
+
+    Args:
+        tie: `kernel` or `watchdog`.
+        identity: `uid:gid` to become, or `-`.
+    """
+    return (sys.executable, "-I", "-S", __file__, str(os.getpid()), tie, identity)
+
+
 def main(arguments: list[str]) -> int:
     """Become the program, or give the exit code that says why not."""
     parent_pid, tie, identity, *command = arguments

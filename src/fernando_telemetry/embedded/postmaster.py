@@ -18,13 +18,13 @@ from typing import IO, Literal
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded.binaries import Binaries
 from fernando_telemetry.embedded.data_directory import DataDirectory
+from fernando_telemetry.embedded.launcher import launch_command
 from fernando_telemetry.embedded.privileges import Identity
 from fernando_telemetry.embedded.run_directory import PORT
 from fernando_telemetry.settings import Settings
 
 POLL_SECONDS = 0.01
 Tie = Literal["kernel", "watchdog"]
-_LAUNCHER = Path(__file__).with_name("launcher.py")
 _QUIT_TIMEOUT_SECONDS = 5.0
 # How long a leftover that shows no sign of ending is waited for.
 _LEFTOVER_PATIENCE_SECONDS = 5.0
@@ -64,10 +64,9 @@ async def launch(
     child ends, and the main thread lives longest.
     """
     assert threading.current_thread() is threading.main_thread(), "start PostgreSQL from main"
-    launcher = (sys.executable, "-I", "-S", str(_LAUNCHER), str(os.getpid()), tie, identity.become)
     return await asyncio.create_subprocess_exec(
         *identity.prefix,
-        *launcher,
+        *launch_command(tie, identity.become),
         *command,
         stdin=asyncio.subprocess.DEVNULL,
         stdout=output,
