@@ -6,12 +6,10 @@ The server stays the same process throughout, and nothing acknowledged is lost o
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import random
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from tests.faults.going_away import (
     goes_away_and_comes_back,
     streaming,
 )
+from tests.faults.left_behind import go_on
 from tests.faults.numbered_producer import NumberedProducer
 from tests.faults.server_process import ServerProcess, serve, until
 from tests.integration.embedded.processes import living_postgres
@@ -68,20 +67,6 @@ def _postmaster(data_dir: Path) -> int:
     return int((data_dir / "pgdata" / "postmaster.pid").read_text().split()[0])
 
 
-@pytest.fixture
-def stopped() -> Iterator[list[int]]:
-    """Processes that were stopped; they go on at the end of the test, come what may."""
-    pids: list[int] = []
-    yield pids
-    _continue(pids)
-
-
-def _continue(pids: list[int]) -> None:
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
-
-
 async def test_a_database_that_hangs(
     tmp_path: Path, producers: list[NumberedProducer], stopped: list[int]
 ) -> None:
@@ -96,7 +81,7 @@ async def test_a_database_that_hangs(
             os.kill(pid, signal.SIGSTOP)
 
     async def start_database() -> None:
-        _continue(stopped)
+        go_on(stopped)
 
     async with serve(
         data_dir, tmp_path / "log", pg_shared_buffers_mib=16, database_wait_seconds=WAIT_SECONDS
@@ -127,7 +112,7 @@ async def test_a_stop_while_the_database_hangs_keeps_to_its_time(
         assert await server.stop() == 0
         took = time.monotonic() - begun
         assert took < 2 + 6
-        _continue(stopped)
+        go_on(stopped)
         await asyncio.gather(*running)
         server.assert_no_traceback()
     # The sessions wake up to find their client gone.

@@ -11,7 +11,7 @@ import contextlib
 import os
 import random
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,16 +142,6 @@ async def test_a_primary_that_turned_read_only_is_left(
         async with streaming(server.address, producers):
             pass
         print(f"\n{await check(pair.standby.dsn, producers, server)}")
-
-
-@pytest.fixture
-def stopped() -> Iterator[list[int]]:
-    """Processes that were stopped; they go on at the end of the test, come what may."""
-    pids: list[int] = []
-    yield pids
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 async def test_a_primary_that_fell_silent_is_left(

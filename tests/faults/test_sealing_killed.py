@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,14 +29,6 @@ SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
     AND application_name = 'fernando-telemetry maintenance'
     AND query LIKE 'CREATE INDEX CONCURRENTLY%'
 """
-
-
-@pytest.fixture
-def run_folder() -> Iterator[dict[str, str]]:
-    """Keep the run directories that killed servers leave where they are swept up."""
-    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as name:
-        Path(name).chmod(0o1777)
-        yield {"TMPDIR": name, "XDG_RUNTIME_DIR": ""}
 
 
 async def _send(address: str, at: datetime, user_id: str) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import asyncpg
@@ -24,14 +22,6 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
 ACKS_A_ROUND = 40
-
-
-@pytest.fixture
-def run_folder() -> Iterator[dict[str, str]]:
-    """Keep the run directories that killed servers leave where they are swept up."""
-    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as name:
-        Path(name).chmod(0o1777)
-        yield {"TMPDIR": name, "XDG_RUNTIME_DIR": ""}
 
 
 async def test_a_killed_server_leaves_no_orphan_and_loses_nothing(

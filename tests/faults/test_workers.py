@@ -7,9 +7,7 @@ import contextlib
 import os
 import random
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +30,6 @@ WORKERS = 2
 DRAIN_SECONDS = 20.0
 # So many that all of them land on one worker once in 2^15 runs.
 STREAMS = 16
-
-
-@pytest.fixture
-def run_folder() -> Iterator[dict[str, str]]:
-    """Keep the run directories that killed servers leave where they are swept up."""
-    with tempfile.TemporaryDirectory(prefix="run-", dir="/tmp") as name:
-        Path(name).chmod(0o1777)
-        yield {"TMPDIR": name, "XDG_RUNTIME_DIR": ""}
 
 
 def producers(name: str) -> list[NumberedProducer]:

@@ -1,6 +1,6 @@
 """A wire that can be cut, slowed down and led elsewhere: between client and server, or behind it.
 
-Forwards bytes without looking into them; proxy.py is the one that knows a COMMIT when it sees it.
+Forwards bytes without looking into them; proxy.py has the one that knows a COMMIT when it sees it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,16 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
 
+@dataclass(frozen=True)
+class Session:
+    """One connection; `back` is what forwards the target's answers to the client."""
+
+    from_client: asyncio.StreamReader
+    to_target: asyncio.StreamWriter
+    from_target: asyncio.StreamReader
+    back: asyncio.Task[None]
+
+
 @dataclass
 class Wire:
     """Listens on loopback; every new connection goes to `target` as it is then.
@@ -19,13 +29,11 @@ class Wire:
     Attributes:
         target: `host:port`, or the path of a unix socket; "": connections are refused.
         delay_seconds: Every piece of data, in both directions, comes this much later.
-        cuts: Connections that were cut.
     """
 
     target: str = ""
     delay_seconds: float = 0.0
     port: int = 0
-    cuts: int = 0
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -37,7 +45,6 @@ class Wire:
         """End all connections at once, without a word."""
         for writer in list(self._open):
             writer.transport.abort()
-            self.cuts += 1
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -65,11 +72,15 @@ class Wire:
             from_target, to_target = await asyncio.open_connection(host, int(port))
         back = asyncio.create_task(self._forward(from_target, writer))
         try:
-            await self._forward(reader, to_target)
+            await self._send_on(Session(reader, to_target, from_target, back))
         finally:
             back.cancel()
             await asyncio.gather(back, return_exceptions=True)
             to_target.transport.abort()
+
+    async def _send_on(self, session: Session) -> None:
+        """Forward what comes from the client, until it ends."""
+        await self._forward(session.from_client, session.to_target)
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):
@@ -89,14 +100,21 @@ class Wire:
 async def wired(target: str = "") -> AsyncIterator[Wire]:
     """Open a wire to a target."""
     wire = Wire(target)
-    listening = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
-    wire.port = listening.sockets[0].getsockname()[1]
-    try:
+    async with listening(wire):
         yield wire
+
+
+@contextlib.asynccontextmanager
+async def listening(wire: Wire) -> AsyncIterator[None]:
+    """Let a wire take connections."""
+    server = await asyncio.start_server(wire.serve, "127.0.0.1", 0)
+    wire.port = server.sockets[0].getsockname()[1]
+    try:
+        yield
     finally:
-        listening.close()
+        server.close()
         wire.close()
-        await listening.wait_closed()
+        await server.wait_closed()
 
 
 def socket_of(dsn: str) -> str:

@@ -29,14 +29,10 @@ from tests.fuzz.agreement import fast, outcome, plain
 from tests.fuzz.mutations import joined, mutated, parsed
 from tests.fuzz.seeds import seed_batches
 from tests.integration.ingest.ingest_call import IngestCall, batch
+from tests.integration.ingest.judging import ALL_STORED
 from tests.integration.transport.server_log import ServerLog, watched_log
 
 pytestmark = [pytest.mark.fuzz, pytest.mark.timeout(3600)]
-STORED = """
-SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM metric_samples)
-    + (SELECT count(*) FROM metric_distributions) + (SELECT count(*) FROM traces)
-    + (SELECT count(*) FROM business_metric_versions)
-"""
 IN_FLIGHT = 8
 
 
@@ -149,7 +145,7 @@ async def test_mutated_batches_through_a_server(
         while in_flight:
             await answer(stream.ack)
         await stream.end()
-    assert await connection.fetchval(STORED) == accepted
+    assert await connection.fetchval(ALL_STORED) == accepted
     assert min(outcomes["committed"], outcomes["refused"]) > sequence // 20
     noted = {entry["event"] for entry in server_log.entries}
     assert not noted & {"rows_refused_by_database", "flush_failed", "flush_retried", "call_broke"}

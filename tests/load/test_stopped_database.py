@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,16 +31,6 @@ WHOLE = (200, 400 * MIB)
 # What allocator and interpreter may keep when all streams have ended.
 KEPT_BYTES = 120 * MIB
 SLACK_SECONDS = 5.0
-
-
-@pytest.fixture
-def stopped() -> Iterator[list[int]]:
-    """Processes that were stopped; they go on at the end of the test, come what may."""
-    pids: list[int] = []
-    yield pids
-    for pid in pids:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
 
 
 def _stop_database(data_dir: Path, stopped: list[int]) -> None:

@@ -18,7 +18,7 @@ from fernando.telemetry.v1 import (
     StreamWelcome,
 )
 from tests.integration.ingest.records import field, number_field, records
-from tests.integration.transport.failures import Failure, failure_of
+from tests.integration.transport.failures import Failure, failure, failure_of
 
 SERVICE = "/fernando.telemetry.v1.IngestService/"
 HELLO, BATCH = 1, 2
@@ -128,11 +128,7 @@ async def ingest(channel: aio.Channel, request: bytes, **options: Any) -> Ingest
 
 async def ingest_failure(channel: aio.Channel, request: bytes, **options: Any) -> Failure:
     """Call IngestTelemetry, which has to fail."""
-    try:
-        answer = await ingest(channel, request, **options)
-    except aio.AioRpcError as error:
-        return failure_of(error)
-    raise AssertionError(f"no failure but {answer}")
+    return await failure(ingest(channel, request, **options))
 
 
 def request(

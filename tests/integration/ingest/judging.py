@@ -27,6 +27,7 @@ STORED = {
     BusinessMetric: "SELECT count(*) FROM business_metric_versions",
     Span: "SELECT count(*) FROM traces",
 }
+ALL_STORED = "SELECT " + " + ".join(f"({count})" for count in STORED.values())
 KINDS = {
     Event: RecordKind.RECORD_KIND_EVENT,
     SystemMetric: RecordKind.RECORD_KIND_SYSTEM_METRIC,

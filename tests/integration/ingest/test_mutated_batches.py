@@ -17,15 +17,10 @@ from hypothesis import strategies as st
 from fernando.telemetry.v1 import VerdictReason
 from tests.conftest import share
 from tests.integration.ingest.ingest_call import IngestCall, batch
+from tests.integration.ingest.judging import ALL_STORED
 from tests.integration.ingest.records import columns, records
 from tests.integration.ingest.spoiling import cut, rich, spoilt
 from tests.integration.transport.server_log import ServerLog
-
-STORED = """
-SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM metric_samples)
-    + (SELECT count(*) FROM metric_distributions) + (SELECT count(*) FROM traces)
-    + (SELECT count(*) FROM business_metric_versions)
-"""
 
 
 @pytest.mark.fuzz
@@ -68,7 +63,7 @@ async def test_spoilt_batches_are_judged_here_and_not_by_postgresql(
             ]
             assert refused == [], seed
         await stream.end()
-    assert await connection.fetchval(STORED) == accepted
+    assert await connection.fetchval(ALL_STORED) == accepted
     assert accepted > len(seeds)
     assert min(outcomes.values()) > len(seeds) // 50
     noted = {entry["event"] for entry in server_log.entries}

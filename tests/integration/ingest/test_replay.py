@@ -23,6 +23,7 @@ from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
 from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, ingest, request
+from tests.integration.ingest.judging import ALL_STORED
 from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, held
 from tests.integration.ingest.records import columns, event, field, kpi, now, sample, span, stamp
 from tests.integration.ingest.rejects import KEPT, listed, replay, these_weeks
@@ -32,11 +33,6 @@ from tests.integration.transport.server_log import ServerLog
 pytestmark = pytest.mark.usefixtures("each_path")
 
 
-STORED = """
-SELECT (SELECT count(*) FROM telemetry_events) + (SELECT count(*) FROM metric_samples)
-    + (SELECT count(*) FROM metric_distributions) + (SELECT count(*) FROM traces)
-    + (SELECT count(*) FROM business_metric_versions)
-"""
 DEFAULTS = RecordDefaults(
     license_id="acme", source="web", service_name="shop", host_name="h1", instance_id="i1"
 )
@@ -100,11 +96,11 @@ async def test_a_longer_retention_takes_them(
         aio.insecure_channel(other.address) as second,
     ):
         assert await replay(second, dry_run=True) == (8, 0)
-        assert (await connection.fetchval(KEPT), await connection.fetchval(STORED)) == (8, 0)
+        assert (await connection.fetchval(KEPT), await connection.fetchval(ALL_STORED)) == (8, 0)
         assert await replay(second) == (8, 0)
         assert await connection.fetchval(KEPT) == 0
         assert await replay(second) == (0, 0)
-    assert await connection.fetchval(STORED) == 8
+    assert await connection.fetchval(ALL_STORED) == 8
     stored = await connection.fetchrow("SELECT * FROM telemetry_events")
     assert (stored["event_timestamp"], stored["license_id"], stored["source"]) == (at, "own", "web")
     assert await connection.fetchval("SELECT start_time FROM traces") == at
@@ -183,7 +179,7 @@ async def test_what_is_rejected_again_stays_as_it_was(
         for row, first in zip(told, wanted, strict=True):
             # The sample's series is alone now, whatever its place was.
             assert row == first
-    assert await connection.fetchval(STORED) == 0
+    assert await connection.fetchval(ALL_STORED) == 0
     ends = server_log.named("rejected_records_replayed")
     assert [(entry["complete"], entry["still_rejected"]) for entry in ends] == [
         (True, len(bad) + 1)
@@ -265,7 +261,7 @@ async def test_a_replay_broken_off_in_mid_flush(
         # What the writers had taken is stored or not, but never in both places.
         stored, _ = await replay(second)
         assert 0 < stored <= count
-    assert await connection.fetchval(STORED) == count
+    assert await connection.fetchval(ALL_STORED) == count
     assert await connection.fetchval(KEPT) == 0
 
 
@@ -289,7 +285,7 @@ async def test_a_replay_ends_with_the_server(
             await running
         assert failure_of(caught.value).reason == "DRAINING"
         await stopping
-    stored = await connection.fetchval(STORED)
+    stored = await connection.fetchval(ALL_STORED)
     assert 0 < stored < count
     assert await connection.fetchval(KEPT) == count - stored
 
@@ -310,7 +306,7 @@ async def test_a_replay_waits_for_a_lost_session(
                 "AND datname = current_database()"
             )
         assert await running == (300, 0)
-    assert await connection.fetchval(STORED) == 300
+    assert await connection.fetchval(ALL_STORED) == 300
     assert await connection.fetchval(KEPT) == 0
 
 
@@ -324,7 +320,7 @@ async def test_new_records_flow_beside_a_replay(
         for _ in range(20):
             assert (await ingest(second, request(event("new")))).result.accepted_count == 1
         assert await running == (500, 0)
-    assert await connection.fetchval(STORED) == 520
+    assert await connection.fetchval(ALL_STORED) == 520
 
 
 async def test_a_full_disk_stops_a_replay(
@@ -340,7 +336,7 @@ async def test_a_full_disk_stops_a_replay(
     failure = failure_of(caught.value)
     assert (failure.code, failure.reason) == (StatusCode.RESOURCE_EXHAUSTED, "OVERLOADED")
     assert await connection.fetchval(KEPT) == 1
-    assert await connection.fetchval(STORED) == 0
+    assert await connection.fetchval(ALL_STORED) == 0
 
 
 async def _until_refused(channel: aio.Channel) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
 import pytest
@@ -16,14 +15,6 @@ from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.transport.event_servicer import EventService
 from fernando_telemetry.transport.metric_servicer import MetricService
 from fernando_telemetry.transport.trace_servicer import TraceService
-from tests.conftest import session_settings
-
-
-@pytest.fixture
-async def readers(database: str) -> AsyncIterator[ReaderPool]:
-    pool = ReaderPool(session_settings(database), 4)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

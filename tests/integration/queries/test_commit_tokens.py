@@ -19,7 +19,7 @@ from fernando_telemetry.storage.snapshots import Snapshots
 from tests.conftest import Serving, session_settings
 from tests.faults.server_process import until
 from tests.integration.queries.rows import range_of
-from tests.integration.transport.failures import Failure, expected, failure_of, summary
+from tests.integration.transport.failures import expected, failure, summary
 from tests.replica import Replica, replica_of
 
 NOT_REACHED = expected(StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED")
@@ -108,12 +108,6 @@ async def _listed(channel: aio.Channel, token: str = "") -> dict[str, list[str]]
     return {method: sorted(names) for method, names in found.items()}
 
 
-async def _failure(call: Awaitable[Any]) -> Failure:
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call
-    return failure_of(caught.value)
-
-
 def _all_show(names: list[str]) -> dict[str, list[str]]:
     methods = ("ListEvents", "ListSystemMetrics", "ListBusinessMetrics", "ListSpans", "GetTrace")
     return dict.fromkeys(methods, names)
@@ -133,7 +127,7 @@ async def test_a_token_waits_for_a_replica(reading_replica: aio.Channel, replica
     assert await _listed(reading_replica) == _all_show(["old"])
     assert await _listed(reading_replica, first) == _all_show(["old"])
     for method, call in _reads(reading_replica, second).items():
-        found = await _failure(call)
+        found = await failure(call)
         assert summary(found) == NOT_REACHED, method
         assert found.retry_after_seconds, method
     await replica.resume()
@@ -196,7 +190,7 @@ async def test_a_token_that_was_never_given_is_not_reached(
     async with serving(impatient) as app, aio.insecure_channel(app.address) as channel:
         await _store(channel, "here")
         for call in _reads(channel, commit_token(flush_id_of(lane, number))).values():
-            assert summary(await _failure(call)) == NOT_REACHED
+            assert summary(await failure(call)) == NOT_REACHED
 
 
 async def test_a_pruned_flush_is_reached(channel: aio.Channel, connection: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -34,16 +33,6 @@ async def fill(connection: Any, rows: int, at: datetime = PAST) -> None:
         at,
         rows,
     )
-
-
-@dataclass
-class Clock:
-    """A clock that tests set."""
-
-    now: datetime
-
-    def __call__(self) -> datetime:
-        return self.now
 
 
 def sealer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -24,15 +23,7 @@ from fernando_telemetry.storage.rows import (
     SPANS,
 )
 from fernando_telemetry.storage.sessions import ReaderPool
-from tests.conftest import session_settings
 from tests.integration.storage.lanes import day_partition, flush, open_lane
-
-
-@pytest.fixture
-async def readers(database: str) -> AsyncIterator[ReaderPool]:
-    pool = ReaderPool(session_settings(database), 2)
-    yield pool
-    await pool.close()
 
 
 async def step(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,7 +16,7 @@ from fernando_telemetry.storage.expiry import Expired, Expiry
 from fernando_telemetry.storage.producers import ProducerKey, Producers
 from fernando_telemetry.storage.sessions import ControlPool
 from fernando_telemetry.storage.statements import load
-from tests.conftest import session_settings, share
+from tests.conftest import share
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
 from tests.integration.ingest.locks import becomes
 from tests.integration.ingest.records import event, now
@@ -29,13 +28,6 @@ WHERE = (KEY.shard, KEY.license_id, KEY.producer_id)
 # Producers are kept for 2 days here: a retention of none, and the margin.
 AGE = "UPDATE {} SET updated_at = now() - interval '3 days'"
 sql = load("producers")
-
-
-@pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 4)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -22,20 +21,6 @@ from tests.conftest import session_settings
 from tests.integration.storage.lanes import day_partition, flush, open_lane
 
 KEPT_DAYS = 30
-
-
-@pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 2)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
-async def readers(database: str) -> AsyncIterator[ReaderPool]:
-    pool = ReaderPool(session_settings(database), 2)
-    yield pool
-    await pool.close()
 
 
 async def _lanes(connection: Any) -> dict[int, int | None]:

@@ -13,8 +13,8 @@ import pytest
 from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.storage.leadership import Duty, Leadership
 from tests.conftest import session_settings
-from tests.faults.proxy import proxied
 from tests.faults.server_process import until
+from tests.faults.wire import socket_of, through, wired
 
 KILL = (
     "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' "
@@ -88,13 +88,12 @@ async def test_a_lost_session_ends_the_duties_and_is_taken_up_again(
 
 
 async def test_a_database_that_is_away_is_waited_for(database: str) -> None:
-    async with proxied(database) as (proxy, dsn):
-        proxy.refusing = True
-        server = Server(dsn)
+    async with wired() as wire:
+        server = Server(through(wire, database))
         async with standing(server) as task:
             done, _ = await asyncio.wait([task], timeout=0.5)
             assert not done
-            proxy.refusing = False
+            wire.target = socket_of(database)
             await until(lambda: server.leadership.is_leader)
 
 

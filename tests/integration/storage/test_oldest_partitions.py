@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,10 +30,8 @@ def name(table: str, days_ago: int) -> str:
 
 
 @pytest.fixture
-async def partitions(database: str) -> AsyncIterator[Partitions]:
-    pool = ControlPool(session_settings(database), 2)
-    yield Partitions(pool, raw_tables())
-    await pool.close()
+def partitions(control: ControlPool) -> Partitions:
+    return Partitions(control, raw_tables())
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +13,6 @@ from structlog.testing import capture_logs
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sealing import GROWTH_BYTES, Sealing, WriteLoad
 from fernando_telemetry.storage.sessions import ControlPool
-from tests.conftest import session_settings
 from tests.integration.storage.partition_rows import (
     PAST,
     TABLE,
@@ -27,13 +25,6 @@ from tests.integration.storage.partition_rows import (
 
 END = PAST + timedelta(hours=1)
 LATER = END + timedelta(minutes=5)
-
-
-@pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 4)
-    yield pool
-    await pool.close()
 
 
 async def seal_all(sealing: Sealing, now: datetime) -> int:

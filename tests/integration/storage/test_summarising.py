@@ -19,13 +19,6 @@ LOOKUP = f"SELECT * FROM {TABLE} WHERE user_id = 'user-77'"
 
 
 @pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 2)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def summarising(database: str) -> AsyncIterator[Summarising]:
     made = Summarising(session_settings(database), 1.0)
     yield made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from grpc import StatusCode, aio
@@ -28,6 +29,15 @@ class Failure:
 def failure_of(error: aio.AioRpcError) -> Failure:
     """Read a failed call's details."""
     return read_failure(error.code(), error.details() or "", error.trailing_metadata())
+
+
+async def failure(call: Awaitable[object]) -> Failure:
+    """Await a call that has to fail."""
+    try:
+        answer = await call
+    except aio.AioRpcError as error:
+        return failure_of(error)
+    raise AssertionError(f"no failure but {answer}")
 
 
 def read_failure(code: StatusCode, message: str, trailer: aio.Metadata | None) -> Failure:

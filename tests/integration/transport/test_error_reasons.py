@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
-import pytest
 from grpc import StatusCode, aio
 
 from fernando.telemetry.v1 import (
@@ -29,16 +28,9 @@ from fernando.telemetry.v1 import (
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.transport.status import INTERNAL_TEXT, status_of
 from tests.conftest import Serving
-from tests.integration.transport.failures import Failure, expected, failure_of, summary
+from tests.integration.transport.failures import Failure, expected, failure, summary
 
 INVALID = StatusCode.INVALID_ARGUMENT
-
-
-async def failure(call: Awaitable[Any]) -> Failure:
-    """Await a call that has to fail."""
-    with pytest.raises(aio.AioRpcError) as caught:
-        await call
-    return failure_of(caught.value)
 
 
 def records() -> TelemetryRecords:
