@@ -25,7 +25,7 @@ Filter = Annotated[
     typer.Option(
         "--filter",
         metavar="TEXT",
-        help="Comparisons of fields joined by AND: duration_ms >= 250 AND …",
+        help="Conditions on fields: duration_ms >= 250 AND (user_id = a OR tags:web)",
     ),
 ]
 Limit = Annotated[

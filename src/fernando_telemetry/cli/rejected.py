@@ -20,7 +20,7 @@ Filter = Annotated[
     typer.Option(
         "--filter",
         metavar="TEXT",
-        help=f"Comparisons of fields joined by AND: {FILTER_EXAMPLE}",
+        help=f"Conditions on fields: {FILTER_EXAMPLE}",
     ),
 ]
 DryRun = Annotated[

@@ -13,10 +13,12 @@ from typing import Final, Literal
 
 from fernando_telemetry.domain import vocabulary
 
-Operator = Literal["=", "!=", "<", "<=", ">", ">="]
+Operator = Literal["=", "!=", "<", "<=", ">", ">=", ":"]
 
 EQUALITY: Final[tuple[Operator, ...]] = ("=", "!=")
 ORDERING: Final[tuple[Operator, ...]] = ("=", "!=", "<", "<=", ">", ">=")
+# "Has": a list an element, a map or an object a key; with * anything at all.
+HAS: Final[Operator] = ":"
 
 
 class ColumnType(Enum):
@@ -33,6 +35,9 @@ class ColumnType(Enum):
     TRACE_ID = "16 or 32 hexadecimal digits"
     SPAN_ID = "16 hexadecimal digits"
     SERIES_ID = "32 hexadecimal digits"
+    TEXT_LIST = "a text, which it has or has not"
+    TEXT_MAP = "a key, which it has or has not"
+    JSON = "a key, which the object has or has not"
 
 
 ORDERED_TYPES: Final = frozenset(
@@ -44,6 +49,8 @@ ORDERED_TYPES: Final = frozenset(
         ColumnType.TIMESTAMP,
     }
 )
+# Of these a path names a part: `labels.region`, `event_data.login.method`.
+NESTED_TYPES: Final = frozenset({ColumnType.TEXT_MAP, ColumnType.JSON})
 # Of these "" is the wire's word for "not set", which is NULL in the tables.
 EMPTY_MEANS_NULL: Final = frozenset(
     {
@@ -72,8 +79,15 @@ class Column:
 
     @property
     def operators(self) -> tuple[Operator, ...]:
-        """The operators that make sense for the type."""
+        """The operators that make sense for the type; `:*` does for every one."""
+        if self.type in NESTED_TYPES or self.type is ColumnType.TEXT_LIST:
+            return (HAS,)
         return ORDERING if self.type in ORDERED_TYPES else EQUALITY
+
+    @property
+    def path_operators(self) -> tuple[Operator, ...]:
+        """The operators of a part of it."""
+        return (*ORDERING, HAS)
 
 
 Columns = Mapping[str, Column]
@@ -103,6 +117,8 @@ EVENT_COLUMNS: Final = _columns(
         ColumnType.INET: ("source_ip",),
         ColumnType.TRACE_ID: ("trace_id",),
         ColumnType.SPAN_ID: ("span_id",),
+        ColumnType.TEXT_LIST: ("tags",),
+        ColumnType.JSON: ("event_data",),
     },
     event_type=vocabulary.EVENT_TYPES,
 )
@@ -118,6 +134,7 @@ SERIES_COLUMNS: Final = _columns(
             "instance_id",
             "license_id",
         ),
+        ColumnType.TEXT_MAP: ("labels",),
     },
     metric_type=vocabulary.METRIC_TYPES,
     temporality=vocabulary.TEMPORALITIES,
@@ -153,6 +170,7 @@ BUSINESS_METRIC_COLUMNS: Final = _columns(
             "time_zone",
         ),
         ColumnType.DECIMAL: ("metric_value",),
+        ColumnType.TEXT_MAP: ("dimensions",),
     },
     period_type=vocabulary.PERIOD_TYPES,
     calculation_method=vocabulary.CALCULATION_METHODS,
@@ -179,6 +197,7 @@ SPAN_COLUMNS: Final = _columns(
         ),
         ColumnType.NUMBER: ("duration_ms",),
         ColumnType.INTEGER: ("http_status_code",),
+        ColumnType.TEXT_MAP: ("tags",),
     },
     kind=vocabulary.SPAN_KINDS,
     status=vocabulary.SPAN_STATUSES,
@@ -197,7 +216,5 @@ REJECTED_COLUMNS: Final = _columns(
     reason=vocabulary.VERDICTS,
 )
 
-# Columns that exist and wait for the rest of the grammar (paths, `:`).
-LATER_COLUMNS: Final = frozenset(
-    {"event_data", "tags", "labels", "dimensions", "distribution", "events", "links"}
-)
+# Columns that exist and that no filter may name: lists of objects, and bytes.
+UNFILTERED_COLUMNS: Final = frozenset({"distribution", "events", "links"})

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+import json
 import math
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import assert_never
@@ -13,7 +15,23 @@ from uuid import UUID
 from fernando_telemetry.domain.filter_columns import EMPTY_MEANS_NULL, Column, ColumnType
 from fernando_telemetry.domain.identifiers import normal_span_id, normal_trace_id
 
-Value = str | float | int | Decimal | datetime | UUID
+
+@dataclass(frozen=True, slots=True)
+class JsonValue:
+    """A literal that is compared with a part of a JSON object.
+
+    Args:
+        text: The text it stands for.
+        json: What it equals, as JSON: the text, and of a bare `3`, `true` or `null` that, too.
+        number: The number it is ordered by; None: it is ordered as a text.
+    """
+
+    text: str
+    json: tuple[str, ...]
+    number: Decimal | None = None
+
+
+Value = str | float | int | Decimal | datetime | UUID | JsonValue
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,4})?")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,20}(\.[0-9]{1,18})?")
@@ -61,9 +79,27 @@ def read_value(column: Column, text: str) -> Value | None:
     return value
 
 
+def read_json_value(text: str, *, is_quoted: bool) -> JsonValue:
+    """Read a literal that is compared with a part of a JSON object.
+
+    Args:
+        text: What it says.
+        is_quoted: It is a text and nothing else.
+    """
+    as_text = json.dumps(text)
+    if is_quoted:
+        return JsonValue(text, (as_text,))
+    if text in ("true", "false", "null"):
+        return JsonValue(text, (as_text, text))
+    if _read_number(text) is not None:
+        number = Decimal(text)
+        return JsonValue(text, (as_text, f"{number:f}"), number)
+    return JsonValue(text, (as_text,))
+
+
 def _read(column: Column, text: str) -> Value | None:
     match column.type:
-        case ColumnType.TEXT:
+        case ColumnType.TEXT | ColumnType.TEXT_LIST | ColumnType.TEXT_MAP | ColumnType.JSON:
             return text
         case ColumnType.ENUM:
             return text if text in column.words else None

@@ -40,6 +40,7 @@ PAGE_SIZE_MAXIMUM: Final = 1_000
 PAGE_BYTES: Final = 2 * 1024 * 1024
 FILTER_BYTES: Final = 8 * 1024
 FILTER_TERMS: Final = 64
+FILTER_DEPTH: Final = 16
 QUERY_ROWS: Final = 10_000_000
 
 
@@ -104,7 +105,7 @@ LIMITS: Final = (
     ),
     Limit("page_size", "1,000", "coerced to it; below 0: INVALID_FIELD"),
     Limit("a page", "2 MiB", "the page ends early with a next_page_token"),
-    Limit("a filter", "8 KiB, 64 comparisons", "INVALID_FILTER"),
+    Limit("a filter", "8 KiB, 64 comparisons, 16 levels of AND, OR and NOT", "INVALID_FILTER"),
     Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
     Limit("spans that a search or a service graph is about", "10,000,000", "QUERY_TOO_EXPENSIVE"),
 )

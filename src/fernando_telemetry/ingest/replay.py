@@ -91,7 +91,7 @@ class Replays:
             Draining: The server is shutting down.
             DiskBudgetReached: There is no room on the disk.
         """
-        comparisons = parse(filter_text, REJECTED_COLUMNS)
+        conditions = parse(filter_text, REJECTED_COLUMNS)
         total, more, begun = Replayed(), True, time.monotonic()
         place: Position | None = None
         async with self._turns:
@@ -100,7 +100,7 @@ class Replays:
                     self._refuse_when_draining()
                     if not dry_run:
                         self._group_commit.require_open()
-                    selection = Selection(time_range, comparisons, False, place, STEP_RECORDS)
+                    selection = Selection(time_range, conditions, False, place, STEP_RECORDS)
                     found, place = await self._step(selection, dry_run=dry_run)
                     total += found
                     more = place is not None

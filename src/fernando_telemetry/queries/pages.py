@@ -30,7 +30,7 @@ class ListRequest:
 
     Args:
         time_range: On the time column of the list.
-        filter: Comparisons of columns, joined by AND; "" takes every row.
+        filter: Conditions on columns (domain/filters.py); "" takes every row.
         order_by: The time column, with ` desc` (the default) or without.
         page_size: Greatest number of records; 0 means 100, more than 1,000 means 1,000.
         page_token: The next_page_token of the page before, "" for the first page.
@@ -105,13 +105,13 @@ class Listing:
         """
         size = paging.page_size(request.page_size)
         descending = paging.is_descending(request.order_by, self.time_column)
-        comparisons = parse(request.filter, self.columns)
+        conditions = parse(request.filter, self.columns)
         tokens = PageTokens(
             self.keys, self.method, (request.time_range, request.filter, descending, *arguments)
         )
         after = tokens.read(request.page_token)
         min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
         # One row more than the page holds tells whether it is the last page.
-        selection = Selection(request.time_range, comparisons, descending, after, size + 1)
+        selection = Selection(request.time_range, conditions, descending, after, size + 1)
         # No part of the token: each page may ask for a commit of its own.
         return Page(selection, tokens, min_flush_id)

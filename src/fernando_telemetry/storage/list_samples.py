@@ -13,9 +13,10 @@ from operator import itemgetter
 from typing import Final
 
 from fernando_telemetry.domain.filter_columns import SERIES_COLUMNS
-from fernando_telemetry.domain.filters import Comparison
+from fernando_telemetry.domain.filters import Condition, columns_of
 from fernando_telemetry.domain.paging import KeyType, Position
 from fernando_telemetry.storage.list_statement import (
+    Joined,
     Key,
     Parameters,
     Selection,
@@ -41,6 +42,8 @@ _ORDER: Final = (
 SAMPLE_KEY_TYPES: Final[tuple[KeyType, ...]] = (*(key.type for key in _ORDER), "int8")
 
 _SERIES: Final = Source(sql.matching_series, (), {"series_id": "identity_hash"})
+# For conditions that speak of series and samples; others are resolved to ids beforehand.
+_OF_SERIES: Final = Joined("series_id", SERIES_COLUMNS, _SERIES)
 _COLUMNS: Final = {"metric_timestamp": "time", "metric_value": "value"}
 _PERCENTILES: Final = ("percentile_50", "percentile_90", "percentile_95", "percentile_99")
 _SAMPLES: Final = Source(
@@ -48,12 +51,14 @@ _SAMPLES: Final = Source(
     (*_ORDER[:3], Key("ordinal", "int4", "(-1)::integer"), Key("key_value", "float8", "value")),
     {**_COLUMNS, **dict.fromkeys(_PERCENTILES, "NULL::double precision")},
     inclusive=True,
+    joined=_OF_SERIES,
 )
 _DISTRIBUTIONS: Final = Source(
     sql.distributions,
     (*_ORDER[:4], Key("key_value", "float8", "0::double precision")),
     _COLUMNS,
     inclusive=True,
+    joined=_OF_SERIES,
 )
 _keys_of = itemgetter(*(key.name for key in _ORDER))
 
@@ -78,7 +83,7 @@ async def listed_samples(
         connection: Inside a repeatable-read transaction: series and samples fit together.
         selection: Which samples; the place is the keys and the count of equal rows given.
     """
-    of_series = [c for c in selection.comparisons if c.column.name in SERIES_COLUMNS]
+    of_series = [one for one in selection.conditions if _is_of_series(one)]
     series_ids = await _matching_series(connection, of_series) if of_series else None
     if series_ids == []:
         return
@@ -86,7 +91,7 @@ async def listed_samples(
     text, parameters = _statement(
         replace(
             selection,
-            comparisons=tuple(c for c in selection.comparisons if c not in of_series),
+            conditions=tuple(one for one in selection.conditions if one not in of_series),
             after=keys,
             limit=selection.limit + given,
         ),
@@ -107,10 +112,14 @@ async def listed_samples(
             yield (*found, count), SampleRow(row, known.get(row["series_id"]))
 
 
-async def _matching_series(connection: Connection, comparisons: list[Comparison]) -> list[int]:
+def _is_of_series(condition: Condition) -> bool:
+    """Tell whether a condition speaks of series alone, and not of samples as well."""
+    return all(column.name in SERIES_COLUMNS for column in columns_of(condition))
+
+
+async def _matching_series(connection: Connection, conditions: list[Condition]) -> list[int]:
     parameters = Parameters()
-    conditions = compiled(comparisons, _SERIES, parameters)
-    text = " AND ".join([_SERIES.base.rstrip(), *conditions])
+    text = " AND ".join([_SERIES.base.rstrip(), *compiled(conditions, _SERIES, parameters)])
     return [row[0] for row in await connection.fetch(text, *parameters.values)]
 
 

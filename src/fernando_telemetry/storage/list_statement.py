@@ -7,13 +7,15 @@ Time is compared on the bare partition column, so that PostgreSQL leaves partiti
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import json
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, assert_never
 
 from fernando_telemetry.domain import vocabulary
-from fernando_telemetry.domain.filter_columns import ColumnType
-from fernando_telemetry.domain.filters import Comparison
+from fernando_telemetry.domain.filter_columns import HAS, NESTED_TYPES, ColumnType
+from fernando_telemetry.domain.filter_values import JsonValue
+from fernando_telemetry.domain.filters import Comparison, Condition, Filter, Junction, Negation
 from fernando_telemetry.domain.paging import KeyType, Position
 from fernando_telemetry.domain.time_range import TimeRange
 
@@ -68,6 +70,21 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
+class Joined:
+    """A table that a source's rows refer to, and whose columns filters may name as well.
+
+    Args:
+        key: The source's column that the base of `source` selects.
+        columns: Names of its columns.
+        source: The table; its base ends in a WHERE clause and has no parameters.
+    """
+
+    key: str
+    columns: Collection[str]
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
 class Source:
     """What a list reads from.
 
@@ -77,6 +94,7 @@ class Source:
         expressions: SQL of filter columns that are not called as theirs.
         prefix: Put before the name of any other filter column, such as `v.`.
         inclusive: Whether a page begins with the rows whose keys equal the place.
+        joined: Where columns are that are not of this source.
     """
 
     base: str
@@ -84,6 +102,7 @@ class Source:
     expressions: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
     inclusive: bool = False
+    joined: Joined | None = None
 
     @property
     def key_types(self) -> tuple[KeyType, ...]:
@@ -101,14 +120,14 @@ class Selection:
 
     Args:
         time_range: On the source's time column.
-        comparisons: The filter; its columns are the source's.
+        conditions: The filter; its columns are the source's.
         descending: Newest first.
         after: Keys of the last row of the page before, None on the first page.
         limit: Greatest number of rows to read.
     """
 
     time_range: TimeRange
-    comparisons: tuple[Comparison, ...]
+    conditions: Filter
     descending: bool
     after: Position | None
     limit: int
@@ -126,18 +145,34 @@ class Parameters:
         return f"${len(self.values)}::{cast}"
 
 
-def compiled(
-    comparisons: Iterable[Comparison], source: Source, parameters: Parameters
-) -> list[str]:
+def compiled(conditions: Iterable[Condition], source: Source, parameters: Parameters) -> list[str]:
     """Compile a filter to conditions, adding its values to the parameters."""
-    return [
-        _condition(comparison, source.expression(comparison.column.name), parameters)
-        for comparison in comparisons
-    ]
+    return [_condition(condition, source, parameters) for condition in conditions]
 
 
-def _condition(comparison: Comparison, expression: str, parameters: Parameters) -> str:
+def _condition(condition: Condition, source: Source, parameters: Parameters) -> str:
+    match condition:
+        case Junction(joint=joint, parts=parts):
+            return f"({f' {joint} '.join(_condition(one, source, parameters) for one in parts)})"
+        case Negation(part=part):
+            # What is not known does not hold, so its negation does.
+            return f"({_condition(part, source, parameters)}) IS NOT TRUE"
+        case Comparison(column=column):
+            joined = source.joined
+            if joined is not None and column.name in joined.columns:
+                inner = _condition(condition, joined.source, parameters)
+                return f"{joined.key} IN ({joined.source.base.rstrip()} AND {inner})"
+            return _comparison(condition, source.expression(column.name), parameters)
+        case _:
+            assert_never(condition)
+
+
+def _comparison(comparison: Comparison, expression: str, parameters: Parameters) -> str:
     column, operator = comparison.column, comparison.operator
+    if operator == HAS and not comparison.path:
+        return _has(comparison, expression, parameters)
+    if comparison.path:
+        return _of_path(comparison, expression, parameters)
     if comparison.value is None:
         return f"{expression} IS {'' if operator == '=' else 'NOT '}NULL"
     if column.type is ColumnType.ENUM:
@@ -154,6 +189,50 @@ def _condition(comparison: Comparison, expression: str, parameters: Parameters) 
     return f"{expression}{collation} {operator} {parameter}"
 
 
+def _has(comparison: Comparison, expression: str, parameters: Parameters) -> str:
+    """Ask for an element of a list, a key of an object, or whether a column is set."""
+    kind, value = comparison.column.type, comparison.value
+    if kind is ColumnType.TEXT_LIST:
+        if value is None:
+            return f"cardinality({expression}) > 0"
+        return f"{expression} @> ARRAY[{parameters.add(value, 'text')}]"
+    if kind in NESTED_TYPES:
+        if value is None:
+            return f"{expression} <> '{{}}'::jsonb"
+        return f"{expression} ? {parameters.add(value, 'text')}"
+    return f"{expression} IS NOT NULL"
+
+
+def _of_path(comparison: Comparison, expression: str, parameters: Parameters) -> str:
+    """Compare a part of an object. Equality is containment, which a GIN index serves."""
+    operator, value, path = comparison.operator, comparison.value, comparison.path
+    if value is None:
+        return f"({expression} #> {parameters.add(list(path), 'text[]')}) IS NOT NULL"
+    assert isinstance(value, JsonValue)
+    if operator in ("=", "!=", HAS):
+        wanted = list(value.json)
+        if operator == HAS:
+            wanted += [f"[{one}]" for one in value.json]
+        found = " OR ".join(
+            f"{expression} @> {parameters.add(_nested(path, one), 'text')}::jsonb" for one in wanted
+        )
+        return f"({found}) IS NOT TRUE" if operator == "!=" else f"({found})"
+    part = parameters.add(list(path), "text[]")
+    kind, text = f"jsonb_typeof({expression} #> {part})", f"({expression} #>> {part})"
+    if value.number is None:
+        ordered = f'{text} COLLATE "C" {operator} {parameters.add(value.text, "text")}'
+        return f"({kind} = 'string' AND {ordered})"
+    # CASE, because AND may look at its right side first, and a text is no number.
+    ordered = f"{text}::numeric {operator} {parameters.add(value.number, 'numeric')}"
+    return f"CASE WHEN {kind} = 'number' THEN {ordered} ELSE false END"
+
+
+def _nested(path: Iterable[str], inner: str) -> str:
+    """Give the JSON object that has some JSON at a path and nothing else."""
+    keys = [json.dumps(key) for key in path]
+    return "".join(f"{{{key}:" for key in keys) + inner + "}" * len(keys)
+
+
 def statement(source: Source, selection: Selection, parameters: Parameters) -> str:
     """Put the statement of one page together.
 
@@ -162,7 +241,7 @@ def statement(source: Source, selection: Selection, parameters: Parameters) -> s
         selection: Which rows of it.
         parameters: Holds the values of the base's parameters; the others are added.
     """
-    conditions = compiled(selection.comparisons, source, parameters)
+    conditions = compiled(selection.conditions, source, parameters)
     if selection.after is not None:
         conditions += place(source, selection.after, selection.descending, parameters)
     text = " AND ".join([source.base.rstrip(), *conditions])

@@ -102,7 +102,7 @@ async def _check_budget(connection: Connection, selection: Selection, row_budget
 def _statement(selection: Selection) -> tuple[str, Parameters]:
     parameters = Parameters(selection.time_range.start, selection.time_range.end)
     text = _TRACES.base.rstrip()
-    if selection.comparisons:
+    if selection.conditions:
         text += f" AND trace_id IN ({_matching(selection, parameters)})"
     text += "\nGROUP BY trace_id"
     if selection.after is not None:
@@ -114,5 +114,5 @@ def _statement(selection: Selection) -> tuple[str, Parameters]:
 
 
 def _matching(selection: Selection, parameters: Parameters) -> str:
-    conditions = compiled(selection.comparisons, SPANS, parameters)
+    conditions = compiled(selection.conditions, SPANS, parameters)
     return " AND ".join([sql.matching_spans.rstrip(), *conditions])

@@ -16,6 +16,7 @@ from fernando_telemetry.domain.filter_columns import (
     BUSINESS_METRIC_COLUMNS,
     EMPTY_MEANS_NULL,
     EVENT_COLUMNS,
+    NESTED_TYPES,
     SAMPLE_COLUMNS,
     SERIES_COLUMNS,
     SPAN_COLUMNS,
@@ -39,6 +40,9 @@ LITERALS = {
     ColumnType.TRACE_ID: "0" * 31 + "1",
     ColumnType.SPAN_ID: "0" * 15 + "1",
     ColumnType.SERIES_ID: "0" * 31 + "1",
+    ColumnType.TEXT_LIST: "text",
+    ColumnType.TEXT_MAP: "key",
+    ColumnType.JSON: "key",
 }
 
 
@@ -47,7 +51,14 @@ def filters_of(column: Column) -> list[str]:
     found = [f"{column.name} {op} {value}" for op in column.operators for value in literals]
     if column.type in EMPTY_MEANS_NULL:
         found += [f'{column.name} = ""', f'{column.name} != ""']
-    return found
+    if column.type in NESTED_TYPES:
+        found += [
+            f"{column.name}.key {op} {value}"
+            for op in column.path_operators
+            for value in ("text", "-1.5", "'1'", "true")
+        ]
+        found.append(f"{column.name}.key:*")
+    return [*found, f"{column.name}:*", *(f"NOT {one}" for one in found)]
 
 
 def cases(columns: Columns) -> list[str]:
@@ -80,6 +91,7 @@ async def test_business_metrics(
 
 async def test_system_metrics(metrics: MetricService, today: datetime) -> None:
     of_series = cases(SERIES_COLUMNS)
-    for text in [*of_series, *cases(SAMPLE_COLUMNS)]:
+    mixed = [f"{one} OR metric_value > 1" for one in of_series]
+    for text in [*of_series, *cases(SAMPLE_COLUMNS), *mixed]:
         request = ListSystemMetricsRequest(time_range=day(today), filter=text)
         assert not (await metrics.ListSystemMetrics(request, None)).system_metrics

@@ -14,20 +14,45 @@ from fernando_telemetry.domain.errors import InvalidFilter
 from fernando_telemetry.domain.filter_columns import (
     BUSINESS_METRIC_COLUMNS,
     EVENT_COLUMNS,
+    HAS,
     SPAN_COLUMNS,
     SYSTEM_METRIC_COLUMNS,
     Column,
     Columns,
     ColumnType,
 )
-from fernando_telemetry.domain.filters import Comparison, parse
-from fernando_telemetry.domain.limits import FILTER_BYTES, FILTER_TERMS
+from fernando_telemetry.domain.filter_values import JsonValue
+from fernando_telemetry.domain.filters import (
+    Comparison,
+    Condition,
+    Filter,
+    Junction,
+    Negation,
+    parse,
+)
+from fernando_telemetry.domain.limits import FILTER_BYTES, FILTER_DEPTH, FILTER_TERMS
 
 ID = "01890a5d-ac96-774b-bcce-b302099a8057"
 
 
-def short(comparisons: tuple[Comparison, ...]) -> list[tuple[str, str, object]]:
-    return [(one.column.name, one.operator, one.value) for one in comparisons]
+def short(conditions: Filter) -> list[tuple[str, str, object]]:
+    """Give comparisons, all of which must hold, as column (and path), operator and value."""
+    found: list[tuple[str, str, object]] = []
+    for one in conditions:
+        assert isinstance(one, Comparison)
+        found.append((".".join((one.column.name, *one.path)), one.operator, one.value))
+    return found
+
+
+def shape(condition: Condition) -> object:
+    """Give a condition as nested tuples, comparisons by their column."""
+    match condition:
+        case Comparison(column=column):
+            return column.name
+        case Negation(part=part):
+            return ("NOT", shape(part))
+        case Junction(joint=joint, parts=parts):
+            return (joint, *map(shape, parts))
 
 
 @pytest.mark.parametrize(
@@ -94,20 +119,26 @@ def test_reads(text: str, columns: Columns, expected: list[tuple[str, str, objec
 @pytest.mark.parametrize(
     ("text", "position", "words"),
     [
-        # What AIP-160 has and this version does not.
-        ("user_id = a OR user_id = b", 12, "OR is not available yet"),
-        ("NOT user_id = a", 0, "NOT (and - before a term) is not available yet"),
-        ("-user_id = a", 0, "NOT (and - before a term) is not available yet"),
-        ("user_id = b AND (user_id = a)", 16, "parentheses is not available yet"),
-        ("user_id:a", 7, "The operator : is not available yet"),
-        ("event_data.method = GET", 0, "A path into a column is not available yet"),
-        ('labels."k.v" = x', 0, "A path into a column is not available yet"),
-        ("has(user_id)", 0, "Calling functions is not available yet"),
-        ("user_id = now()", 10, "Calling functions is not available yet"),
+        # What AIP-160 has and this does not.
+        ("user_id:a", 8, "user_id:* asks whether it is set"),
+        ("has(user_id)", 0, "Calling functions is not available"),
+        ("user_id = now()", 10, "Calling functions is not available"),
         ("user_id = a user_id = b", 12, "write AND"),
-        ("tags = a", 0, "Filtering on tags is not available yet"),
+        ("tags = a", 0, "tags takes the operators : only"),
+        ("distribution:*", 0, "Filtering on distribution is not available"),
+        ("event_data = a", 0, "compared by its keys"),
+        ("user_id.name = a", 8, "user_id has no parts"),
+        ("tags.web = a", 5, "tags has no parts"),
+        ("event_data.", 11, "expected"),
+        ("user_id = a OR", 14, "expected"),
+        ("user_id = a OR OR user_id = b", 15, "found OR"),
+        ("NOT", 3, "expected a column name"),
+        ("user_id = a AND (user_id = b", 28, "found the end"),
+        ("user_id = a)", 11, "found )"),
         # What is no filter.
         ("1=1 OR", 0, "expected a column name"),
+        ("1=1 OR user_id = a", 0, "expected a column name"),
+        ("user_id = a OR 1=1", 15, "expected"),
         ("user_id", 0, "expected a comparison"),
         ("user_id = a and user_id = b", 12, "upper-case"),
         ("user_id =", 9, "expected a value, found the end"),
@@ -167,7 +198,9 @@ def test_refuses_on_spans(text: str) -> None:
 @pytest.mark.parametrize("text", ["1e3", "'1' ", "1" * 21, "1." + "1" * 19, "NaN", "1,5"])
 def test_decimals_are_those_of_the_wire(text: str) -> None:
     if text.strip("' ") == "1":
-        assert parse(f"metric_value = {text}", BUSINESS_METRIC_COLUMNS)[0].value == Decimal(1)
+        assert short(parse(f"metric_value = {text}", BUSINESS_METRIC_COLUMNS)) == [
+            ("metric_value", "=", Decimal(1))
+        ]
         return
     with pytest.raises(InvalidFilter):
         parse(f"metric_value = {text}", BUSINESS_METRIC_COLUMNS)
@@ -184,15 +217,105 @@ def test_length_is_bounded_in_bytes() -> None:
 def test_number_of_terms_is_bounded() -> None:
     term = "user_id != a"
     assert len(parse(" AND ".join([term] * FILTER_TERMS), EVENT_COLUMNS)) == FILTER_TERMS
+    with pytest.raises(InvalidFilter):
+        parse(" OR ".join([term] * (FILTER_TERMS + 1)), EVENT_COLUMNS)
     with pytest.raises(InvalidFilter) as caught:
         parse(" AND ".join([term] * (FILTER_TERMS + 1)), EVENT_COLUMNS)
     assert caught.value.position == len(" AND ".join([term] * FILTER_TERMS)) + 5
 
 
-def test_deep_nesting_is_refused_not_recursed() -> None:
+def test_depth_is_bounded_and_parentheses_alone_are_none() -> None:
     depth = FILTER_BYTES // 2 - 10
-    with pytest.raises(InvalidFilter, match="parentheses"):
-        parse("(" * depth + "user_id = a" + ")" * depth, EVENT_COLUMNS)
+    assert short(parse("(" * depth + "user_id = a" + ")" * depth, EVENT_COLUMNS)) == [
+        ("user_id", "=", "a")
+    ]
+    parse("NOT (" * (FILTER_DEPTH - 1) + "user_id = a" + ")" * (FILTER_DEPTH - 1), EVENT_COLUMNS)
+    with pytest.raises(InvalidFilter, match="nested deeper than 16 levels"):
+        parse("NOT (" * FILTER_DEPTH + "user_id = a" + ")" * FILTER_DEPTH, EVENT_COLUMNS)
+    deepest = FILTER_BYTES // 6 - 4
+    with pytest.raises(InvalidFilter, match="nested deeper"):
+        parse("NOT (" * deepest + "user_id = a" + ")" * deepest, EVENT_COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("user_id = a OR user_id = b", [("OR", "user_id", "user_id")]),
+        # OR binds tighter than AND.
+        (
+            "user_id = a AND source = b OR session_id = c",
+            ["user_id", ("OR", "source", "session_id")],
+        ),
+        (
+            "(user_id = a AND source = b) OR session_id = c",
+            [("OR", ("AND", "user_id", "source"), "session_id")],
+        ),
+        ("NOT user_id = a AND source = b", [("NOT", "user_id"), "source"]),
+        ("-user_id = a", [("NOT", "user_id")]),
+        ("NOT (user_id = a OR source = b)", [("NOT", ("OR", "user_id", "source"))]),
+        ("-(user_id = a)", [("NOT", "user_id")]),
+        ("(user_id = a AND source = b)", ["user_id", "source"]),
+        ("user_id = a OR NOT source = b", [("OR", "user_id", ("NOT", "source"))]),
+    ],
+)
+def test_shapes(text: str, expected: list[object]) -> None:
+    assert [shape(one) for one in parse(text, EVENT_COLUMNS)] == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "columns", "expected"),
+    [
+        ("tags:web", EVENT_COLUMNS, ("tags", ":", "web")),
+        ("tags:*", EVENT_COLUMNS, ("tags", ":", None)),
+        ('tags:"*"', EVENT_COLUMNS, ("tags", ":", "*")),
+        ("user_id:*", EVENT_COLUMNS, ("user_id", ":", None)),
+        ("event_data:method", EVENT_COLUMNS, ("event_data", ":", "method")),
+        ("event_data.a.b:*", EVENT_COLUMNS, ("event_data.a.b", ":", None)),
+        (
+            'event_data.method = "email"',
+            EVENT_COLUMNS,
+            ("event_data.method", "=", JsonValue("email", ('"email"',))),
+        ),
+        (
+            "event_data.retries >= 3",
+            EVENT_COLUMNS,
+            ("event_data.retries", ">=", JsonValue("3", ('"3"', "3"), Decimal(3))),
+        ),
+        (
+            "event_data.ok != true",
+            EVENT_COLUMNS,
+            ("event_data.ok", "!=", JsonValue("true", ('"true"', "true"))),
+        ),
+        (
+            "event_data.amount = .5e1",
+            EVENT_COLUMNS,
+            ("event_data.amount", "=", JsonValue(".5e1", ('".5e1"', "5"), Decimal(5))),
+        ),
+        (
+            r'event_data."a \"b\"".c = x',
+            EVENT_COLUMNS,
+            ('event_data.a "b".c', "=", JsonValue("x", ('"x"',))),
+        ),
+        (
+            'labels."k.v" = 1',
+            SYSTEM_METRIC_COLUMNS,
+            ("labels.k.v", "=", JsonValue("1", ('"1"',))),
+        ),
+        (
+            "dimensions.plan = ''",
+            BUSINESS_METRIC_COLUMNS,
+            ("dimensions.plan", "=", JsonValue("", ('""',))),
+        ),
+        ("tags.error:*", SPAN_COLUMNS, ("tags.error", ":", None)),
+    ],
+)
+def test_reads_parts(text: str, columns: Columns, expected: tuple[str, str, object]) -> None:
+    assert short(parse(text, columns)) == [expected]
+
+
+def test_a_map_has_one_level() -> None:
+    with pytest.raises(InvalidFilter, match="one level"):
+        parse("labels.a.b = c", SYSTEM_METRIC_COLUMNS)
 
 
 def _quoted(text: str) -> str:
@@ -225,6 +348,8 @@ def _literals(column: Column) -> st.SearchStrategy[tuple[str, object]]:
         ColumnType.TRACE_ID: st.integers(1, 2**128 - 1).map(lambda n: (f"{n:032X}", f"{n:032x}")),
         ColumnType.SPAN_ID: st.integers(1, 2**64 - 1).map(lambda n: (f"{n:016X}", f"{n:016x}")),
     }
+    if column.operators == (HAS,):
+        return _texts.map(lambda text: (_quoted(text), text))
     if column.type is ColumnType.ENUM:
         return st.sampled_from(column.words).map(lambda word: (word, word))
     return strategies[column.type]
@@ -256,7 +381,18 @@ def test_every_well_formed_filter_is_read(
     assert short(parse(text, columns)) == expected
 
 
-_FRAGMENTS = [*"=<()\"'\\:.-;,1 $\0\ud800", "user_id", "!=", "AND", "OR", "NOT", "--", "now("]
+_FRAGMENTS = [
+    *"=<()\"'\\:.-;,1 $\0\ud800",
+    "user_id",
+    "!=",
+    "AND",
+    "OR",
+    "NOT",
+    "--",
+    "now(",
+    "event_data",
+    "tags",
+]
 
 
 @given(

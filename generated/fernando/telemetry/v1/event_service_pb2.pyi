@@ -35,8 +35,8 @@ class ListEventsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Comparisons joined by AND over the columns of `telemetry_events`, such as `event_name =
-    "user_login"`; see EventService. At most 8 KiB and 64 comparisons; INVALID_ARGUMENT
+    """Conditions on the columns of `telemetry_events`, such as `event_name =
+    "user_login"`; see EventService. At most 8 KiB, 64 comparisons and 16 levels; INVALID_ARGUMENT
     INVALID_FILTER else. Empty: all.
     """
     order_by: _builtins.str

@@ -29,12 +29,16 @@ GRPC_VERSION: str
 class EventServiceStub:
     """Reads events.
 
-    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
-    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
-    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
-    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
-    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
+    Filters, here and in the other services, are a subset of AIP-160: comparisons `column operator
+    literal`, joined by AND and OR (which binds tighter), negated by NOT or `-`, grouped by
+    parentheses, such as `event_type = "error_event" AND NOT (user_id = a OR tags:internal)`. Columns
+    are those of the entity's table or view. Operators are = != < <= > >=; enums, ids and addresses
+    take = and != only. `:` asks whether a list has an element or a map a key, and `column:*` whether
+    it is set. Paths lead into payloads and maps: `event_data.method = "email"`,
+    `labels."k.v" = x`. Literals are single- or double-quoted text, or bare words without blanks:
+    numbers, RFC 3339 times, lower-case enum words. An empty text means not set. A comparison with
+    what is not set does not hold, but `!=` does, and so does the negation. Functions, regular
+    expressions and a space for AND are INVALID_ARGUMENT INVALID_FILTER.
     """
 
     @_typing.overload
@@ -62,12 +66,16 @@ class EventServiceStub:
 class EventServiceAsyncStub(EventServiceStub):
     """Reads events.
 
-    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
-    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
-    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
-    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
-    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
+    Filters, here and in the other services, are a subset of AIP-160: comparisons `column operator
+    literal`, joined by AND and OR (which binds tighter), negated by NOT or `-`, grouped by
+    parentheses, such as `event_type = "error_event" AND NOT (user_id = a OR tags:internal)`. Columns
+    are those of the entity's table or view. Operators are = != < <= > >=; enums, ids and addresses
+    take = and != only. `:` asks whether a list has an element or a map a key, and `column:*` whether
+    it is set. Paths lead into payloads and maps: `event_data.method = "email"`,
+    `labels."k.v" = x`. Literals are single- or double-quoted text, or bare words without blanks:
+    numbers, RFC 3339 times, lower-case enum words. An empty text means not set. A comparison with
+    what is not set does not hold, but `!=` does, and so does the negation. Functions, regular
+    expressions and a space for AND are INVALID_ARGUMENT INVALID_FILTER.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -91,12 +99,16 @@ class EventServiceAsyncStub(EventServiceStub):
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads events.
 
-    Filters, here and in the other services, are comparisons `column operator literal` joined by AND,
-    such as `event_type = "error_event" AND duration_ms >= 250`. Columns are those of the entity's
-    table or view. Operators are = != < <= > >=; enums, ids and addresses take = and != only.
-    Literals are single- or double-quoted text, or bare words without blanks: numbers, RFC 3339
-    times, lower-case enum words. An empty text means not set. Whatever else AIP-160 has is not
-    implemented yet and INVALID_ARGUMENT INVALID_FILTER.
+    Filters, here and in the other services, are a subset of AIP-160: comparisons `column operator
+    literal`, joined by AND and OR (which binds tighter), negated by NOT or `-`, grouped by
+    parentheses, such as `event_type = "error_event" AND NOT (user_id = a OR tags:internal)`. Columns
+    are those of the entity's table or view. Operators are = != < <= > >=; enums, ids and addresses
+    take = and != only. `:` asks whether a list has an element or a map a key, and `column:*` whether
+    it is set. Paths lead into payloads and maps: `event_data.method = "email"`,
+    `labels."k.v" = x`. Literals are single- or double-quoted text, or bare words without blanks:
+    numbers, RFC 3339 times, lower-case enum words. An empty text means not set. A comparison with
+    what is not set does not hold, but `!=` does, and so does the negation. Functions, regular
+    expressions and a space for AND are INVALID_ARGUMENT INVALID_FILTER.
     """
 
     @_abc_1.abstractmethod

@@ -68,8 +68,8 @@ class ListSystemMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Comparisons joined by AND over the columns of `system_metrics`, such as `metric_name =
-    "cpu_usage" AND metric_value > 90`; see EventService. At most 8 KiB and 64 comparisons;
+    """Conditions on the columns of `system_metrics`, such as `metric_name =
+    "cpu_usage" AND metric_value > 90`; see EventService. At most 8 KiB, 64 comparisons and 16 levels;
     INVALID_ARGUMENT INVALID_FILTER else. Empty: all.
     """
     order_by: _builtins.str
@@ -307,7 +307,7 @@ class ListMetricSeriesRequest(_message.Message):
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Comparisons over the columns of a series, such as `metric_name = "cpu_usage"`; see
-    EventService. At most 8 KiB and 64 comparisons; INVALID_ARGUMENT INVALID_FILTER else. Empty:
+    EventService. At most 8 KiB, 64 comparisons and 16 levels; INVALID_ARGUMENT INVALID_FILTER else. Empty:
     all.
     """
     page_size: _builtins.int
@@ -392,7 +392,7 @@ class ListBusinessMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Comparisons joined by AND over the columns of `business_metrics`, such as `metric_name =
+    """Conditions on the columns of `business_metrics`, such as `metric_name =
     "monthly_recurring_revenue" AND currency = "EUR"`; see EventService. At most 8 KiB and 64
     comparisons; INVALID_ARGUMENT INVALID_FILTER else. Empty: all.
     """
