@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from fernando_telemetry.bench.ingest_targets import RUNS, TARGETS
+from tests.e2e.benchmarks import run_bench
 from tests.e2e.processes import environment
 
 RATE_KEYS = {
@@ -35,20 +36,8 @@ pytestmark = pytest.mark.skipif(
 
 
 async def _bench(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
-    """Run the command; gives its output and its errors."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "fernando_telemetry", "bench", "ingest", *SMALL, *arguments),
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env=environment(TMPDIR=str(folder)),
-    )
-    out, err = await process.communicate()
-    assert process.returncode == code, (out, err)
-    assert b"Traceback" not in err
-    # Server and data are gone.
-    assert not await asyncio.to_thread(os.listdir, folder)
-    return out.decode(), err.decode()
+    """Run `bench ingest`, small; gives its output and its errors."""
+    return await run_bench(folder, "ingest", *SMALL, *arguments, code=code)
 
 
 def _checked(out: str, run: str) -> dict[str, Any]:

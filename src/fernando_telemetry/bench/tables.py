@@ -86,6 +86,21 @@ def insert_copies(
     )
 
 
+def insert_made_up(table: str, columns: Sequence[str], select: str) -> str:
+    """Insert the rows that a statement of bench_rows.sql makes; its parameters are the same."""
+    return f"INSERT INTO {table} ({', '.join(columns)}) {select.rstrip().rstrip(';')}"
+
+
+def continued(base: str, condition: str, order: str, limit: int) -> str:
+    """Go on with a list's statement of storage/sql, as the list does."""
+    return f"{base.rstrip()} AND {condition} ORDER BY {order} LIMIT {limit}"
+
+
+async def analyze(connection: Connection, table: str) -> None:
+    """Run ANALYZE."""
+    await connection.execute(f"ANALYZE {table}", timeout=3600)
+
+
 async def make_like(connection: Connection, table: str, pattern: str) -> None:
     """Make an empty table with the columns and indexes of another, in place of an older one."""
     await connection.execute(f"DROP TABLE IF EXISTS {table}")

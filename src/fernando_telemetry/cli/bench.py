@@ -157,6 +157,29 @@ def _print_table(figures: dict[str, Any]) -> None:
 
 
 @app.command()
+def query(
+    *,
+    rows: Annotated[
+        int, typer.Option(min=1_000, help="Events, and as many spans; 20,000,000 for the targets.")
+    ] = 2_000_000,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each question is asked.")] = 100,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Only the JSON line, no progress.")
+    ] = False,
+) -> None:
+    """Measure queries on a week of made-up data, in a server and a database of its own.
+
+    Beside the time of each call stands that of the same SQL by bare asyncpg. The database is made
+    in TMPDIR and removed afterwards; 20 million rows take some 20 GB there and half an hour.
+    """
+    from fernando_telemetry.bench.figures import as_line
+    from fernando_telemetry.bench.query_latency import QueryOptions, measure_query
+
+    report = _report(silent=as_json)
+    typer.echo(as_line(_run(measure_query(QueryOptions(rows, repeats), report))))
+
+
+@app.command()
 def indexes(
     *,
     rows: Annotated[int, typer.Option(min=10_000, help="Rows of each partition.")] = 2_000_000,
