@@ -118,7 +118,7 @@ _add("spans", "List spans, newest first, of the last 5 minutes unless told other
 add_command(
     app,
     "trace",
-    "Show the spans of one trace, oldest first. A time range makes it quicker.",
+    "Show the spans of one trace, as its tree. A time range makes it quicker.",
     _TRACE,
     _trace,
 )

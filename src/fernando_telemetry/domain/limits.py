@@ -42,6 +42,8 @@ FILTER_BYTES: Final = 8 * 1024
 FILTER_TERMS: Final = 64
 FILTER_DEPTH: Final = 16
 QUERY_ROWS: Final = 10_000_000
+TRACE_SPANS: Final = 200_000
+TRACE_LANES: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +110,12 @@ LIMITS: Final = (
     Limit("a filter", "8 KiB, 64 comparisons, 16 levels of AND, OR and NOT", "INVALID_FILTER"),
     Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
     Limit("spans that a search or a service graph is about", "10,000,000", "QUERY_TOO_EXPENSIVE"),
+    Limit("spans of a trace in GetTrace", "200,000", "QUERY_TOO_EXPENSIVE; ListSpans has them"),
+    Limit(
+        "lanes (runs of a server's writers) that a trace of several pages was stored by",
+        "1,000",
+        "QUERY_TOO_EXPENSIVE",
+    ),
 )
 
 

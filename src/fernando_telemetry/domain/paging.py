@@ -20,12 +20,13 @@ from fernando_telemetry.domain.errors import InvalidField, InvalidPageToken
 from fernando_telemetry.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAXIMUM
 from fernando_telemetry.domain.token_text import to_bytes, to_text
 
-KeyType = Literal["time", "uuid", "int4", "int8", "float8", "text"]
-# The values of a list's keyset, in its order: datetime, UUID, int, float or str each.
+KeyType = Literal["time", "uuid", "int4", "int8", "float8", "text", "bytes"]
+# The values of a list's keyset, in its order: datetime, UUID, int, float, str or bytes each.
 Position = tuple[Any, ...]
 
 TOKEN_VERSION: Final = 1
-TOKEN_CHARACTERS: Final = 2_048
+# A trace's token names a flush of each lane that its spans are of: up to 1,000 of 8 bytes.
+TOKEN_CHARACTERS: Final = 12_288
 _DIGEST_BYTES: Final = 16
 _TEXT_BYTES: Final = 512
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -150,6 +151,8 @@ def _pack(kind: KeyType, value: Any) -> bytes:
         case "text":
             text: bytes = value.encode("utf-8")
             return struct.pack(">H", len(text)) + text
+        case "bytes":
+            return struct.pack(">H", len(value)) + bytes(value)
         case _:
             assert_never(kind)
 
@@ -173,5 +176,10 @@ def _unpack(kind: KeyType, packed: bytes) -> tuple[Any, bytes]:
             if length > _TEXT_BYTES or len(packed) < 2 + length or "\0" in text:
                 raise ValueError("not a text that could have been given")
             return text, packed[2 + length :]
+        case "bytes":
+            (length,) = struct.unpack(">H", packed[:2])
+            if len(packed) < 2 + length:
+                raise ValueError("fewer bytes than were packed")
+            return packed[2 : 2 + length], packed[2 + length :]
         case _:
             assert_never(kind)

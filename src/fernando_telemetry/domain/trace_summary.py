@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from fernando_telemetry.domain.trace_tree import TraceTree
+
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +26,7 @@ class TraceSummary:
             starts.
         span_count: All spans.
         error_count: Those with the status error.
-        orphan_count: Those whose parent is named and not among them.
+        orphan_count: Those that name a parent which is not among them.
         spans_by_service: Count of spans by service_name.
     """
 
@@ -33,3 +39,26 @@ class TraceSummary:
     error_count: int
     orphan_count: int
     spans_by_service: Mapping[str, int]
+
+
+def summarized(trace_id: str, tree: TraceTree) -> TraceSummary:
+    """Sum a trace up.
+
+    Args:
+        trace_id: 32 lower-case hex digits.
+        tree: Its spans.
+    """
+    spans = tree.spans
+    start = spans[0].start
+    root = next((span for span in spans if not span.parent_span_id), None)
+    return TraceSummary(
+        trace_id=trace_id,
+        root_service_name=root.service_name if root else "",
+        root_operation_name=root.operation_name if root else "",
+        start_time=_EPOCH + timedelta(microseconds=start),
+        duration_ms=(max(span.end for span in spans) - start) / 1000,
+        span_count=len(spans),
+        error_count=sum(span.is_error for span in spans),
+        orphan_count=tree.orphan_count,
+        spans_by_service=Counter(span.service_name for span in spans),
+    )

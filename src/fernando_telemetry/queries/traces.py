@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
-from fernando_telemetry.domain.errors import InvalidField, NotFound
-from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS
-from fernando_telemetry.domain.identifiers import normal_trace_id
-from fernando_telemetry.domain.limits import QUERY_ROWS
-from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
-from fernando_telemetry.domain.trace_summary import TraceSummary
-from fernando_telemetry.queries.pages import Listing, ListRequest, Take
-from fernando_telemetry.storage.lists import SPANS, TRACE_SPANS, Row, listed
-from fernando_telemetry.storage.snapshots import Snapshots
-from fernando_telemetry.storage.trace_search import (
-    TRACE_KEY_TYPES,
-    searched_traces,
-    summarized_traces,
+from fernando_telemetry.domain.errors import (
+    CommitTokenNotReached,
+    InvalidField,
+    InvalidPageToken,
+    NotFound,
+    QueryTooExpensive,
 )
+from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS
+from fernando_telemetry.domain.flush_ids import parse_commit_token
+from fernando_telemetry.domain.identifiers import normal_trace_id
+from fernando_telemetry.domain.limits import QUERY_ROWS, TRACE_LANES, TRACE_SPANS
+from fernando_telemetry.domain.paging import KeyType, PageTokens, page_size
+from fernando_telemetry.domain.seen_flushes import SeenFlushes
+from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
+from fernando_telemetry.domain.trace_summary import TraceSummary, summarized
+from fernando_telemetry.domain.trace_tree import PlacedSpan, TraceSpan, TraceTree
+from fernando_telemetry.queries.pages import Listing, ListRequest, Take
+from fernando_telemetry.storage.lists import SPANS, Row, listed
+from fernando_telemetry.storage.sessions import Connection
+from fernando_telemetry.storage.snapshots import RETRY_AFTER_SECONDS, Snapshots, shown
+from fernando_telemetry.storage.trace_search import TRACE_KEY_TYPES, searched_traces
+from fernando_telemetry.storage.traces import outlined_trace, placed_rows
 
-__all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceSummary"]
+__all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceRow", "TraceSummary"]
 
 _SPANS: Final = Listing("ListSpans", "start_time", SPAN_COLUMNS, SPANS.key_types)
 _TRACES: Final = Listing("SearchTraces", "start_time", SPAN_COLUMNS, TRACE_KEY_TYPES)
-_TRACE_SPANS: Final = Listing("GetTrace", "start_time", {}, TRACE_SPANS.key_types)
+# Of a trace's next page: how many spans were given, how many there are, and what was seen of them.
+_PLACE: Final[tuple[KeyType, ...]] = ("int4", "int4", "bytes")
+# A span in its place, with the whole row.
+TraceRow = tuple[PlacedSpan, Row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +74,19 @@ class TraceQueries:
 
     Args:
         snapshots: Of the read database.
-        row_budget: Most spans that one question may be about.
+        row_budget: Most spans that a search or a service graph may be about.
+        span_limit: Most spans of a trace that is shown.
     """
 
-    def __init__(self, snapshots: Snapshots, row_budget: int = QUERY_ROWS) -> None:
+    def __init__(
+        self,
+        snapshots: Snapshots,
+        row_budget: int = QUERY_ROWS,
+        span_limit: int = TRACE_SPANS,
+    ) -> None:
         self._snapshots = snapshots
         self._row_budget = row_budget
+        self._span_limit = span_limit
 
     async def list_spans(self, request: ListRequest, take: Take[Row]) -> str:
         """Give a page of spans, by (start_time, trace_id, span_id, flush, ordinal).
@@ -100,34 +121,76 @@ class TraceQueries:
             found = searched_traces(connection, page.selection, self._row_budget)
             return await page.read(found, take)
 
-    async def get_trace(self, request: TraceRequest, take: Take[Row]) -> TracePage:
-        """Give a page of one trace's spans, oldest first, and the summary of the whole.
+    async def get_trace(self, request: TraceRequest, take: Take[TraceRow]) -> TracePage:
+        """Give a page of one trace's spans, depth-first, and the summary of the whole.
+
+        Later pages are of the trace as the first one saw it: the token carries how far each lane
+        had come.
 
         Raises:
             NotFound: The trace has no spans in the range.
             InvalidInput: An argument is not allowed; nothing was read.
-            QueryTooExpensive: It ran past its time-out.
+            QueryTooExpensive: It has too many spans, or it ran past its time-out.
             DatabaseUnavailable: The database does not answer.
-            CommitTokenNotReached: min_commit_token does not show in time.
+            CommitTokenNotReached: min_commit_token does not show in time, or the first page's
+                spans do not.
         """
         trace_id = normal_trace_id(request.trace_id)
         if trace_id is None:
             raise InvalidField("trace_id", "16 or 32 hexadecimal digits, not all zero, are needed.")
         time_range = request.time_range or ALL_TIME
-        page = _TRACE_SPANS.page(
-            ListRequest(
-                time_range,
-                "",
-                "start_time",
-                request.page_size,
-                request.page_token,
-                request.min_commit_token,
-            ),
-            trace_id,
+        size = page_size(request.page_size)
+        tokens = PageTokens(_PLACE, "GetTrace", (time_range, trace_id))
+        place = tokens.read(request.page_token)
+        min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
+        async with self._snapshots.opened(min_flush_id) as connection:
+            spans = await outlined_trace(connection, trace_id, time_range, self._span_limit)
+            if place is None:
+                first, seen = 0, SeenFlushes.of(span.flush_id for span in spans)
+                if not spans:
+                    raise NotFound(f"There is no trace {trace_id} in the time range asked for.")
+            else:
+                first, seen = place[0], SeenFlushes.unpacked(place[2])
+                spans = [span for span in spans if seen.has(span.flush_id)]
+                await _check_all_show(connection, spans, place[1], seen)
+            # Takes a while where there are very many spans; other calls go on meanwhile.
+            tree = await asyncio.to_thread(TraceTree, spans)
+            placed = tree.placed(first, size)
+            given = 0
+            if placed:
+                rows = placed_rows(connection, trace_id, placed)
+                async with aclosing(cast("AsyncGenerator[TraceRow, None]", rows)) as generator:
+                    async for row in generator:
+                        if not take(row):
+                            break
+                        given += 1
+            summary = summarized(trace_id, tree)
+        if first + given >= len(tree):
+            return TracePage(summary, "")
+        if len(seen.of_lanes) > TRACE_LANES:
+            raise QueryTooExpensive(
+                f"The trace was stored by more than {TRACE_LANES:,} lanes; a shorter time range "
+                "shows a part of it."
+            )
+        return TracePage(summary, tokens.write((first + given, len(spans), seen.packed())))
+
+
+async def _check_all_show(
+    connection: Connection, spans: list[TraceSpan], count: int, seen: SeenFlushes
+) -> None:
+    """See to it that all spans of the first page's trace are there.
+
+    Raises:
+        CommitTokenNotReached: A replica that is behind the one of the first page does not show
+            them yet.
+        InvalidPageToken: Retention took some meanwhile.
+    """
+    if len(spans) == count:
+        return
+    flush_ids = seen.of_lanes.values()
+    if await shown(connection, flush_ids) != set(flush_ids):
+        raise CommitTokenNotReached(
+            "The spans of the first page do not show yet in the database that is read.",
+            RETRY_AFTER_SECONDS,
         )
-        async with self._snapshots.opened(page.min_flush_id) as connection:
-            summaries = await summarized_traces(connection, [trace_id], time_range)
-            if not summaries:
-                raise NotFound(f"There is no trace {trace_id} in the time range asked for.")
-            rows = listed(connection, TRACE_SPANS, page.selection, trace_id)
-            return TracePage(summaries[0], await page.read(rows, take))
+    raise InvalidPageToken("Spans of the trace were dropped meanwhile: begin with the first page.")

@@ -16,7 +16,6 @@ from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
 
 sql = load("lists")
-trace_sql = load("list_trace")
 
 # Records have at most 512 KiB, so a slice at most 16 MiB.
 SLICE_ROWS: Final = 32
@@ -54,16 +53,6 @@ EVERY_BUSINESS_METRIC: Final = Source(
     sql.every_business_metric,
     (Key("period_start", "time", "v.period_start"), Key("metric_id", "uuid", "v.metric_id")),
     prefix="v.",
-)
-# Its third parameter is the trace's id.
-TRACE_SPANS: Final = Source(
-    trace_sql.trace_spans,
-    (
-        Key("start_time", "time"),
-        Key("span_id", "text"),
-        Key("flush_id", "int8"),
-        Key("ordinal", "int4"),
-    ),
 )
 
 

@@ -60,13 +60,13 @@ async def searched_traces(
         ids = [row["trace_id"] for row in rows]
         summaries = {
             summary.trace_id: summary
-            for summary in await summarized_traces(connection, ids, selection.time_range)
+            for summary in await _summarized(connection, ids, selection.time_range)
         }
         for row in rows:
             yield (row["start_time"], row["trace_id"]), summaries[row["trace_id"]]
 
 
-async def summarized_traces(
+async def _summarized(
     connection: Connection, trace_ids: Sequence[str], time_range: TimeRange
 ) -> list[TraceSummary]:
     """Sum up the spans of some traces that start in the range; no item where there are none."""

@@ -13,6 +13,7 @@ from fernando.telemetry.v1 import (
     ListSpansRequest,
     Span,
     SpanEvent,
+    SpanFlag,
     SpanKind,
     SpanLink,
     SpanStatus,
@@ -20,14 +21,18 @@ from fernando.telemetry.v1 import (
     TraceSpan,
 )
 from fernando_telemetry.domain.errors import (
+    CommitTokenNotReached,
     InvalidField,
     InvalidPageToken,
     InvalidTimeRange,
     NotFound,
+    QueryTooExpensive,
 )
 from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS, ColumnType
+from fernando_telemetry.queries.traces import TraceQueries
+from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.transport.trace_servicer import TraceService
-from tests.integration.queries.rows import copy, day, range_of, span, walk
+from tests.integration.queries.rows import FLUSH, copy, day, range_of, span, walk
 
 SECOND = timedelta(seconds=1)
 OPTIONAL: dict[str, Any] = dict.fromkeys(
@@ -168,3 +173,119 @@ async def test_get_trace_refusals(traces: TraceService, today: datetime) -> None
     half = TimeRange(start_time=day(today).start_time)
     with pytest.raises(InvalidTimeRange):
         await traces.GetTrace(GetTraceRequest(trace_id="0" * 30 + "1a", time_range=half), None)
+
+
+async def test_get_trace_gives_the_tree_in_its_order(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    today += timedelta(minutes=5)
+    rows = [
+        span(26, 4, today, 0, parent_span_id="e" * 16, service_name="queue"),
+        span(26, 1, today + SECOND, 1, kind="client", duration_ms=1_000.0, host_name="h1"),
+        span(
+            *(26, 1, today - 60 * SECOND, 2),
+            kind="server",
+            service_name="db",
+            duration_ms=400.0,
+            host_name="h2",
+        ),
+        span(26, 3, today + 2 * SECOND, 3, parent_span_id="0" * 15 + "3"),
+    ]
+    optional: dict[str, Any] = dict.fromkeys(("parent_span_id", "kind", "duration_ms", "host_name"))
+    await copy(connection, "traces", [optional | row for row in rows])
+    found = (await traces.GetTrace(GetTraceRequest(trace_id=rows[0]["trace_id"]), None)).spans
+    assert [
+        (
+            one.span.service_name,
+            one.depth,
+            [SpanFlag.Name(flag).removeprefix("SPAN_FLAG_") for flag in one.flags],
+            one.self_time_ms,
+            one.clock_skew_ms if one.HasField("clock_skew_ms") else None,
+        )
+        for one in found
+    ] == [
+        ("queue", 0, ["ORPHAN"], 0.0, None),
+        ("shop", 0, ["SHARED_ID", "CRITICAL_PATH"], 600.0, None),
+        ("db", 1, ["SHARED_ID", "CLOCK_SKEW", "CRITICAL_PATH"], 400.0, -61_300.0),
+        ("shop", 0, ["PARENT_CYCLE"], 0.0, None),
+    ]
+    # The times are those that were sent.
+    assert {one.span.start_time.ToMicroseconds() for one in found} == {
+        round(row["start_time"].timestamp() * 10**6) for row in rows
+    }
+
+
+async def test_later_pages_show_the_trace_as_the_first_one_saw_it(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    rows = [span(26, n, today + n * SECOND, n, duration_ms=1.0) for n in range(1, 7)]
+    await copy(connection, "traces", rows)
+    later = iter(range(10, 100))
+
+    async def store() -> None:
+        number = next(later)
+        # Before all others, of a later flush of the same lane and of a lane that is new.
+        added = [
+            span(26, number, today, number, flush_id=FLUSH + number),
+            span(26, number, today, number, flush_id=number << 40, parent_span_id=f"{1:016x}"),
+        ]
+        for row in added:
+            await copy(connection, "traces", [row])
+
+    request = GetTraceRequest(trace_id=rows[0]["trace_id"], page_size=2)
+    found = await walk(traces.GetTrace, request, "spans", store)
+    assert [int(one.span.span_id, 16) for one in found] == [1, 2, 3, 4, 5, 6]
+    summary = (await traces.GetTrace(request, None)).summary
+    assert (summary.span_count, summary.duration_ms) == (6, 5_001.0)
+    # A first page sees all there is by now.
+    request.page_token = ""
+    assert (await traces.GetTrace(request, None)).summary.span_count == 10
+
+
+async def test_spans_missing_from_a_later_page_are_told_of(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    await copy(connection, "traces", [span(26, n, today, n) for n in range(1, 4)])
+    request = GetTraceRequest(trace_id=f"{26:032x}", page_size=1)
+    request.page_token = (await traces.GetTrace(request, None)).next_page_token
+    await connection.execute("DELETE FROM traces WHERE ordinal = 3")
+    # Nothing here says that the flush has shown: as on a replica that is behind.
+    with pytest.raises(CommitTokenNotReached):
+        await traces.GetTrace(request, None)
+    await connection.execute(
+        "INSERT INTO lanes (lane, last_number, pruned_through) VALUES (1, 0, 0)"
+    )
+    with pytest.raises(InvalidPageToken, match="dropped meanwhile"):
+        await traces.GetTrace(request, None)
+
+
+async def test_a_trace_of_more_spans_than_the_limit_is_refused(
+    snapshots: Snapshots, connection: Any, today: datetime
+) -> None:
+    await copy(connection, "traces", [span(26, n, today, n) for n in range(1, 4)])
+    request = GetTraceRequest(trace_id=f"{26:032x}")
+    service = TraceService(TraceQueries(snapshots, span_limit=3))
+    assert (await service.GetTrace(request, None)).summary.span_count == 3
+    service = TraceService(TraceQueries(snapshots, span_limit=2))
+    with pytest.raises(QueryTooExpensive, match="more than 2 spans"):
+        await service.GetTrace(request, None)
+
+
+async def test_a_trace_of_a_hundred_thousand_spans_is_read_in_pages(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    count, step = 100_000, timedelta(milliseconds=1)
+    root: dict[str, Any] = {"parent_span_id": None}
+    rows = [
+        root
+        | span(26, n, today + n * step, n, **({"parent_span_id": f"{n - 1:016x}"} if n > 1 else {}))
+        for n in range(1, count + 1)
+    ]
+    await copy(connection, "traces", rows)
+    request = GetTraceRequest(trace_id=rows[0]["trace_id"], page_size=1_000)
+    response = await traces.GetTrace(request, None)
+    assert response.summary.span_count == count
+    assert [one.depth for one in response.spans] == list(range(1_000))
+    request.page_token = response.next_page_token
+    response = await traces.GetTrace(request, None)
+    assert [one.depth for one in response.spans] == list(range(1_000, 2_000))

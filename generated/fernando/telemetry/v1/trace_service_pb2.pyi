@@ -31,15 +31,23 @@ class _SpanFlagEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SpanFlag.Val
     SPAN_FLAG_UNSPECIFIED: _SpanFlag.ValueType  # 0
     """Not set."""
     SPAN_FLAG_ORPHAN: _SpanFlag.ValueType  # 1
-    """Its parent is not known."""
+    """It names a parent that is not in the trace; it is shown as a root."""
     SPAN_FLAG_SHARED_ID: _SpanFlag.ValueType  # 2
-    """Another span of the trace has the same id, as Zipkin's two sides of a call do."""
+    """Another span of the trace has the same id, as Zipkin's two sides of a call do. The receiving side
+    (`server`, `consumer`) is then the child of the calling one (`client`, `producer`), and a span
+    that names this id as its parent is the child of the side of its own service.
+    """
     SPAN_FLAG_CLOCK_SKEW: _SpanFlag.ValueType  # 3
-    """It seems to lie outside its parent because the clocks of two hosts differ."""
+    """It seems to lie outside its parent because the clocks of two hosts differ; see `clock_skew_ms`."""
     SPAN_FLAG_CRITICAL_PATH: _SpanFlag.ValueType  # 4
-    """The trace took as long as it did because of this span."""
+    """The trace took as long as it did because of this span: going back from the last end below the
+    root, it is what ended last before what came after it. The root is the earliest span without a
+    parent, or the first that is shown as one.
+    """
     SPAN_FLAG_PARENT_CYCLE: _SpanFlag.ValueType  # 5
-    """Following its parents leads back to it; it is shown as a root."""
+    """Following its parents leads back to it. The earliest span of such a cycle has the flag and is
+    shown as a root.
+    """
 
 class SpanFlag(_SpanFlag, metaclass=_SpanFlagEnumTypeWrapper):
     """Something a reader should know about a span in its trace."""
@@ -47,15 +55,23 @@ class SpanFlag(_SpanFlag, metaclass=_SpanFlagEnumTypeWrapper):
 SPAN_FLAG_UNSPECIFIED: SpanFlag.ValueType  # 0
 """Not set."""
 SPAN_FLAG_ORPHAN: SpanFlag.ValueType  # 1
-"""Its parent is not known."""
+"""It names a parent that is not in the trace; it is shown as a root."""
 SPAN_FLAG_SHARED_ID: SpanFlag.ValueType  # 2
-"""Another span of the trace has the same id, as Zipkin's two sides of a call do."""
+"""Another span of the trace has the same id, as Zipkin's two sides of a call do. The receiving side
+(`server`, `consumer`) is then the child of the calling one (`client`, `producer`), and a span
+that names this id as its parent is the child of the side of its own service.
+"""
 SPAN_FLAG_CLOCK_SKEW: SpanFlag.ValueType  # 3
-"""It seems to lie outside its parent because the clocks of two hosts differ."""
+"""It seems to lie outside its parent because the clocks of two hosts differ; see `clock_skew_ms`."""
 SPAN_FLAG_CRITICAL_PATH: SpanFlag.ValueType  # 4
-"""The trace took as long as it did because of this span."""
+"""The trace took as long as it did because of this span: going back from the last end below the
+root, it is what ended last before what came after it. The root is the earliest span without a
+parent, or the first that is shown as one.
+"""
 SPAN_FLAG_PARENT_CYCLE: SpanFlag.ValueType  # 5
-"""Following its parents leads back to it; it is shown as a root."""
+"""Following its parents leads back to it. The earliest span of such a cycle has the flag and is
+shown as a root.
+"""
 Global___SpanFlag: _TypeAlias = SpanFlag  # noqa: Y015
 
 @_typing.final
@@ -70,12 +86,15 @@ class TraceSpan(_message.Message):
     SELF_TIME_MS_FIELD_NUMBER: _builtins.int
     CLOCK_SKEW_MS_FIELD_NUMBER: _builtins.int
     depth: _builtins.int
-    """Output only. Distance from its root, 0 for a root. Not implemented yet: 0."""
+    """Output only. Distance from its root, 0 for a root."""
     self_time_ms: _builtins.float
-    """Output only. Time not covered by its children, in milliseconds. Not implemented yet: 0."""
+    """Output only. Time not covered by its children, in milliseconds, their estimated skew taken off; 0
+    where it has no duration.
+    """
     clock_skew_ms: _builtins.float
-    """Output only. Estimated difference of its host's clock to its parent's, in milliseconds. Unset:
-    no skew is seen. Not implemented yet: unset.
+    """Output only. How far its host's clock seems to be ahead of its parent's, in milliseconds. A
+    serving that lies outside its call and is not longer is taken to lie in its middle; any other
+    span of another host that starts before its parent, to start with it. Unset: no skew is seen.
     """
     @_builtins.property
     def span(self) -> _span_pb2.Span:
@@ -83,7 +102,7 @@ class TraceSpan(_message.Message):
 
     @_builtins.property
     def flags(self) -> _containers.RepeatedScalarFieldContainer[Global___SpanFlag.ValueType]:
-        """Output only. What a reader should know about it. Not implemented yet: none."""
+        """Output only. What a reader should know about it, in the order of the enum."""
 
     def __init__(
         self,
@@ -254,7 +273,7 @@ class GetTraceResponse(_message.Message):
 
     @_builtins.property
     def spans(self) -> _containers.RepeatedCompositeFieldContainer[Global___TraceSpan]:
-        """Output only. The spans, depth-first, siblings by start. At present by (start_time, span_id)."""
+        """Output only. The spans, depth-first, siblings by (start_time, span_id)."""
 
     def __init__(
         self,

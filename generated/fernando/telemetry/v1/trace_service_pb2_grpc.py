@@ -62,13 +62,17 @@ class TraceServiceServicer:
     """
 
     def GetTrace(self, request, context):
-        """Gives all spans of one trace, in pages, since a trace has no size limit. Read-only. At present
-        the spans come by (start_time, span_id); the order of the tree, with depth, flags, self time,
-        skew and the count of orphans, is not implemented yet.
+        """Gives the spans of one trace in the order of its tree, in pages. Read-only. Later pages show the
+        trace as the first page saw it, spans stored meanwhile left out: the token carries that. A trace
+        may have up to 200,000 spans; ListSpans gives those of longer ones.
 
         Errors: INVALID_ARGUMENT INVALID_FIELD where `trace_id` is none, INVALID_TIME_RANGE or
-        INVALID_PAGE_TOKEN; NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED
-        QUERY_TOO_EXPENSIVE after 30 s; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        INVALID_PAGE_TOKEN, the latter also where spans of it were dropped since the first page;
+        NOT_FOUND NOT_FOUND where no span of it is stored; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after
+        30 s, above 200,000 spans, or where several pages are needed for a trace stored by more than
+        1,000 lanes (a server's writers have one each from start to stop); UNAVAILABLE
+        DATABASE_UNAVAILABLE with RetryInfo, or COMMIT_TOKEN_NOT_REACHED where the page comes from a
+        replica that is behind the one of the first page.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -14,13 +14,14 @@ WHERE start_time >= $1 AND start_time < $2
 
 -- name: summaries
 -- Each of some traces in one line. A span without a duration ends where it starts; one whose parent
--- is not among the trace's spans of the range is an orphan.
+-- is not among the trace's spans of the range is an orphan, but for the receiving side of a call
+-- that shares the calling side's id: that one is its parent.
 -- $1 start timestamptz
 -- $2 end timestamptz, exclusive
 -- $3 trace_ids text[]
 WITH spans AS MATERIALIZED (
     SELECT trace_id, span_id, parent_span_id, service_name, operation_name, start_time, end_time,
-        status, flush_id, ordinal
+        kind, status, flush_id, ordinal
     FROM traces
     WHERE start_time >= $1 AND start_time < $2 AND trace_id = ANY ($3::text[])
 ), extents AS (
@@ -35,6 +36,10 @@ WITH spans AS MATERIALIZED (
     WHERE child.parent_span_id IS NOT NULL AND NOT EXISTS (
         SELECT FROM spans parent
         WHERE parent.trace_id = child.trace_id AND parent.span_id = child.parent_span_id
+    ) AND NOT EXISTS (
+        SELECT FROM spans caller
+        WHERE child.kind IN ('server', 'consumer') AND caller.kind IN ('client', 'producer')
+            AND caller.trace_id = child.trace_id AND caller.span_id = child.span_id
     )
     GROUP BY child.trace_id
 ), counted AS (

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from fernando.telemetry.v1 import GetTraceRequest, TraceSpan
+from fernando.telemetry.v1 import GetTraceRequest, SpanFlag, TraceSpan
 from fernando.telemetry.v1 import TraceSummary as TraceSummaryMessage
-from fernando_telemetry.queries.pages import Row
-from fernando_telemetry.queries.traces import TraceRequest, TraceSummary
+from fernando_telemetry.queries.traces import TraceRequest, TraceRow, TraceSummary
 from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.span import span_message
 from fernando_telemetry.transport.converters.timestamp import timestamp_of
@@ -28,9 +27,23 @@ def trace_request(message: GetTraceRequest) -> TraceRequest:
     )
 
 
-def trace_span_message(row: Row) -> TraceSpan:
-    """Give a row of GetTrace as a message."""
-    return TraceSpan(span=span_message(row))
+def trace_span_message(placed_row: TraceRow) -> TraceSpan:
+    """Give a span of GetTrace as a message."""
+    placed, row = placed_row
+    flags = (
+        (SpanFlag.SPAN_FLAG_ORPHAN, placed.is_orphan),
+        (SpanFlag.SPAN_FLAG_SHARED_ID, placed.has_shared_id),
+        (SpanFlag.SPAN_FLAG_CLOCK_SKEW, placed.clock_skew is not None),
+        (SpanFlag.SPAN_FLAG_CRITICAL_PATH, placed.is_critical),
+        (SpanFlag.SPAN_FLAG_PARENT_CYCLE, placed.is_in_cycle),
+    )
+    return TraceSpan(
+        span=span_message(row),
+        depth=placed.depth,
+        flags=[flag for flag, is_set in flags if is_set],
+        self_time_ms=placed.self_time / 1000,
+        clock_skew_ms=None if placed.clock_skew is None else placed.clock_skew / 1000,
+    )
 
 
 def trace_summary_message(summary: TraceSummary) -> TraceSummaryMessage:

@@ -1,0 +1,80 @@
+"""Reads one trace: the outline its tree is made of, then the whole spans of a page.
+
+A whole span may have half a megabyte, so only those of the page are read whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from fernando_telemetry.domain.errors import QueryTooExpensive
+from fernando_telemetry.domain.time_range import TimeRange
+from fernando_telemetry.domain.trace_tree import PlacedSpan, TraceSpan
+from fernando_telemetry.storage.list_statement import Parameters
+from fernando_telemetry.storage.lists import Row, slices
+from fernando_telemetry.storage.sessions import Connection
+from fernando_telemetry.storage.statements import load
+
+sql = load("list_trace")
+
+OUTLINE_SLICE: Final = 2_000
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+async def outlined_trace(
+    connection: Connection, trace_id: str, time_range: TimeRange, span_limit: int
+) -> list[TraceSpan]:
+    """Give what the tree is made of, of the spans that start in the range, in no order.
+
+    Args:
+        connection: Inside a transaction, which the cursor needs.
+        trace_id: 32 lower-case hex digits.
+        time_range: Of the spans' starts.
+        span_limit: Most spans that it may have.
+
+    Raises:
+        QueryTooExpensive: It has more.
+    """
+    cursor = await connection.cursor(
+        sql.outline, time_range.start, time_range.end, trace_id, span_limit + 1
+    )
+    spans: list[TraceSpan] = []
+    # Names are few and come with every span.
+    names: dict[str, str] = {}
+    while rows := await cursor.fetch(OUTLINE_SLICE):
+        for row in rows:
+            values = dict(row)
+            for column in ("service_name", "operation_name", "host_name"):
+                values[column] = names.setdefault(values[column], values[column])
+            spans.append(TraceSpan(**values))
+    if len(spans) > span_limit:
+        raise QueryTooExpensive(
+            f"The trace has more than {span_limit:,} spans; a shorter time range shows a part of "
+            "it, and ListSpans lists them all."
+        )
+    return spans
+
+
+async def placed_rows(
+    connection: Connection, trace_id: str, placed: Sequence[PlacedSpan]
+) -> AsyncIterator[tuple[PlacedSpan, Row]]:
+    """Give spans of a trace with their whole rows, in the order given.
+
+    Args:
+        connection: Inside the transaction that the outline was read in.
+        trace_id: 32 lower-case hex digits.
+        placed: Of that outline; at least one.
+    """
+    starts = [one.span.start for one in placed]
+    parameters = Parameters(
+        _EPOCH + timedelta(microseconds=min(starts)),
+        _EPOCH + timedelta(microseconds=max(starts)),
+        trace_id,
+        [one.span.flush_id for one in placed],
+        [one.span.ordinal for one in placed],
+    )
+    async for rows in slices(connection, sql.placed_spans, parameters):
+        for row in rows:
+            yield placed[row["place"] - 1], row
