@@ -20,12 +20,13 @@ from fernando_telemetry.bench.query_rows import Stretch, Week
 from fernando_telemetry.bench.tables import continued
 from fernando_telemetry.storage.statements import load
 
-lists, trace_lists, own = load("lists"), load("list_trace"), load("bench_queries")
+lists, trace_lists = load("lists"), load("list_trace")
 
 TIMEOUT_SECONDS: Final = 60.0
 PAGE_ROWS: Final = 100
 # A list reads one row more than its page, which tells whether it is the last one.
 _READ_ROWS: Final = PAGE_ROWS + 1
+EVENTS_ORDER: Final = "event_timestamp DESC, event_id DESC"
 SPANS_ORDER: Final = 'start_time, span_id COLLATE "C", flush_id, ordinal'
 
 
@@ -44,6 +45,10 @@ class Asking:
     call: Callable[[aio.Channel], Awaitable[int]] | None = None
 
 
+# Gives the question with values of the week.
+Draw = Callable[[Week, random.Random], Asking]
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """A figure.
@@ -51,12 +56,12 @@ class Question:
     Attributes:
         key: Its name in the JSON line.
         target_ms: Greatest p95 of the service, or of SQL where there is no call.
-        draw: Gives the question with values of the week.
+        draw: Makes it.
     """
 
     key: str
     target_ms: float
-    draw: Callable[[Week, random.Random], Asking]
+    draw: Draw
 
 
 def _range(start: datetime, end: datetime) -> v1.TimeRange:
@@ -66,29 +71,64 @@ def _range(start: datetime, end: datetime) -> v1.TimeRange:
     return made
 
 
-def _newest_events(column: str, value: str) -> Callable[[Week, random.Random], Asking]:
-    """Newest 100 events with a value, of seven days."""
-    order = "event_timestamp DESC, event_id DESC"
-    statement = continued(lists.events, f"{column} = $3::text", order, _READ_ROWS)
+def _newest_events(
+    condition: str,
+    wanted: str,
+    value: Callable[[int], str],
+    days: Callable[[Week], tuple[datetime, datetime]],
+    rows: Callable[[Week], Stretch],
+) -> Draw:
+    """Newest 100 events of a time range.
 
-    def draw(week: Week, _chance: random.Random) -> Asking:
-        start, end = week.hot.end - timedelta(days=7), week.hot.end
+    Args:
+        condition: SQL, `$3` being the value.
+        wanted: The same as a filter, `{}` being the value as a text.
+        value: Gives it for the number of a row.
+        days: The time range.
+        rows: Whose numbers are drawn.
+    """
+    statement = continued(lists.events, condition, EVENTS_ORDER, _READ_ROWS)
+
+    def draw(week: Week, chance: random.Random) -> Asking:
+        start, end = days(week)
+        drawn = value(rows(week).first + chance.randrange(rows(week).count))
+        parameter = json.dumps(drawn)
         request = v1.ListEventsRequest(
-            time_range=_range(start, end),
-            filter=f"{column} = {json.dumps(value)}",
-            page_size=PAGE_ROWS,
+            time_range=_range(start, end), filter=wanted.format(parameter), page_size=PAGE_ROWS
         )
 
         async def call(channel: aio.Channel) -> int:
             stub: Any = v1.EventServiceStub(channel)
             return len((await stub.ListEvents(request, timeout=TIMEOUT_SECONDS)).events)
 
-        return Asking(statement, (start, end, value), call)
+        return Asking(statement, (start, end, drawn), call)
 
     return draw
 
 
-def _trace(of: Callable[[Week], Stretch]) -> Callable[[Week, random.Random], Asking]:
+def _of_seven_days(column: str, value: str) -> Draw:
+    """Events of the last seven days with a value."""
+    return _newest_events(
+        f"{column} = $3::text",
+        f"{column} = {{}}",
+        lambda _row: value,
+        lambda week: (week.hot.end - timedelta(days=7), week.hot.end),
+        lambda week: week.hot,
+    )
+
+
+def _of_payload(key: str, value: Callable[[int], str]) -> Draw:
+    """Events of the largest sealed day whose payload has a text under a key."""
+    return _newest_events(
+        f"event_data @> jsonb_build_object('{key}', $3::text)",
+        f"event_data.{key} = {{}}",
+        value,
+        lambda week: (week.sealed.day, week.sealed.end),
+        lambda week: week.sealed,
+    )
+
+
+def _trace(of: Callable[[Week], Stretch]) -> Draw:
     """A trace by its id, with the day it is of as the range."""
     statement = continued(trace_lists.trace_spans, "true", SPANS_ORDER, _READ_ROWS)
 
@@ -121,26 +161,15 @@ def trace_id_of(row: int) -> str:
     return hashlib.md5(f"t{trace}".encode(), usedforsecurity=False).hexdigest()
 
 
-def _payload(part: Callable[[int], object]) -> Callable[[Week, random.Random], Asking]:
-    """Newest 100 events of the largest sealed day whose payload contains something."""
-
-    def draw(week: Week, chance: random.Random) -> Asking:
-        day = week.sealed
-        wanted = part(day.first + chance.randrange(day.count))
-        return Asking(own.events_of_payload, (day.day, day.end, json.dumps(wanted)))
-
-    return draw
-
-
 QUESTIONS: Final = (
-    Question("user_common", 30, _newest_events("user_id", "user-0")),
-    Question("user_rare", 30, _newest_events("user_id", "user-rare")),
-    Question("user_unknown", 30, _newest_events("user_id", "user-none")),
-    Question("license_common", 30, _newest_events("license_id", "licence-0")),
-    Question("license_rare", 30, _newest_events("license_id", "licence-rare")),
-    Question("license_unknown", 30, _newest_events("license_id", "licence-none")),
+    Question("user_common", 30, _of_seven_days("user_id", "user-0")),
+    Question("user_rare", 30, _of_seven_days("user_id", "user-rare")),
+    Question("user_unknown", 30, _of_seven_days("user_id", "user-none")),
+    Question("license_common", 30, _of_seven_days("license_id", "licence-0")),
+    Question("license_rare", 30, _of_seven_days("license_id", "licence-rare")),
+    Question("license_unknown", 30, _of_seven_days("license_id", "licence-none")),
     Question("trace_hot", 30, _trace(lambda week: week.hot)),
     Question("trace_sealed", 5, _trace(lambda week: week.sealed)),
-    Question("payload_common", 100, _payload(lambda _row: {"status_code": 500})),
-    Question("payload_rare", 100, _payload(lambda row: {"document_id": f"doc-{row // 3}"})),
+    Question("payload_common", 100, _of_payload("method", lambda _row: "email")),
+    Question("payload_rare", 100, _of_payload("document_id", lambda row: f"doc-{row // 3}")),
 )
