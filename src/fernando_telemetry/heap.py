@@ -82,7 +82,9 @@ class Heap:
             await asyncio.sleep(TRIM_INTERVAL_SECONDS)
             resident = _resident_bytes()
             least = min(least, resident)
-            if self._library is None or is_busy() or resident < least + TRIM_GROWTH_BYTES:
+            # With many streams memory goes before speed, and a queue that stalls never empties.
+            waits = is_busy() and not self._many
+            if self._library is None or waits or resident < least + TRIM_GROWTH_BYTES:
                 continue
             # In a thread: it walks through all heaps, and the interpreter runs meanwhile.
             await asyncio.to_thread(self._library.malloc_trim, 0)
