@@ -20,7 +20,7 @@ from fernando_telemetry.bench.query_rows import Stretch, Week
 from fernando_telemetry.bench.tables import continued
 from fernando_telemetry.storage.statements import load
 
-lists, trace_lists = load("lists"), load("list_trace")
+lists = load("lists")
 
 TIMEOUT_SECONDS: Final = 60.0
 PAGE_ROWS: Final = 100
@@ -35,7 +35,7 @@ class Asking:
     """One question with its values.
 
     Attributes:
-        statement: The SQL that the service runs for it.
+        statement: The SQL that asks the same, as the service's lists do it.
         arguments: Its parameters.
         call: Asks the service, and gives how many rows came; None: there is no such call.
     """
@@ -130,7 +130,7 @@ def _of_payload(key: str, value: Callable[[int], str]) -> Draw:
 
 def _trace(of: Callable[[Week], Stretch]) -> Draw:
     """A trace by its id, with the day it is of as the range."""
-    statement = continued(trace_lists.trace_spans, "true", SPANS_ORDER, _READ_ROWS)
+    statement = continued(lists.spans, "trace_id = $3::text", SPANS_ORDER, _READ_ROWS)
 
     def draw(week: Week, chance: random.Random) -> Asking:
         day = of(week)
