@@ -230,7 +230,7 @@ class Application:
             SERVICES,
             registrations(
                 self._ingest,
-                EventQueries(snapshots),
+                EventQueries(snapshots, settings.rollup_hourly_days),
                 MetricQueries(snapshots),
                 TraceQueries(snapshots),
                 admin_servicer(

@@ -118,6 +118,9 @@ class Settings(BaseSettings):
     flushes_kept_days: int = Field(
         30, ge=1, description="How long cursors over committed data can rest"
     )
+    rollup_hourly_days: int = Field(
+        400, ge=2, description="Older hours of roll-ups are deleted, whatever raw rows are kept"
+    )
 
     # Ingest
     writers: int = Field(

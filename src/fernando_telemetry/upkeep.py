@@ -14,6 +14,7 @@ from fernando_telemetry.domain.errors import DatabaseUnavailable, StartupError
 from fernando_telemetry.ingest.checks.context import Retention
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.expiry import Expiry
+from fernando_telemetry.storage.fold import CLEAN_DELTAS_SECONDS, FOLD_INTERVAL_SECONDS, Fold
 from fernando_telemetry.storage.index_sets import IndexChoice, chosen
 from fernando_telemetry.storage.lanes import (
     CLOSE_INTERVAL_SECONDS,
@@ -38,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 PARTITION_INTERVAL_SECONDS: Final = 600.0
 HOUSEKEEPING_AFTER_SECONDS: Final = 60.0
+FOLD_FIRST_AFTER_SECONDS: Final = 0.0
 
 
 class Upkeep:
@@ -108,12 +110,15 @@ class Upkeep:
         old_flushes = OldFlushes(control, session, settings.flushes_kept_days)
         expiry = Expiry(control, retention_of(settings).accepted_days)
         series_expiry = SeriesExpiry(control, settings.retention_metrics_days)
+        fold = Fold(control, session, settings.rollup_hourly_days)
         rarely = settings.expiry_interval_seconds
         duties = (
             Duty("close_dead_lanes", CLOSE_INTERVAL_SECONDS, DeadLanes(control).close),
             Duty("prune_flushes", PRUNE_INTERVAL_SECONDS, old_flushes.prune),
             Duty("expire_marks", rarely, expiry.run, HOUSEKEEPING_AFTER_SECONDS),
             Duty("expire_series", rarely, series_expiry.run, HOUSEKEEPING_AFTER_SECONDS),
+            Duty("fold_deltas", FOLD_INTERVAL_SECONDS, fold.fold, FOLD_FIRST_AFTER_SECONDS),
+            Duty("clean_deltas", CLEAN_DELTAS_SECONDS, fold.clean, HOUSEKEEPING_AFTER_SECONDS),
             Duty("clean_rejected_records", CLEAN_INTERVAL_SECONDS, records.run),
         )
         return Leadership(session, duties)

@@ -44,6 +44,8 @@ FILTER_DEPTH: Final = 16
 QUERY_ROWS: Final = 10_000_000
 TRACE_SPANS: Final = 200_000
 TRACE_LANES: Final = 1_000
+QUERY_BUCKETS: Final = 11_000
+EVENT_NAMES_PER_HOUR: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,13 @@ LIMITS: Final = (
     Limit("a page", "2 MiB", "the page ends early with a next_page_token"),
     Limit("a filter", "8 KiB, 64 comparisons, 16 levels of AND, OR and NOT", "INVALID_FILTER"),
     Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
+    Limit(
+        "event names of a licence and hour that summaries tell apart",
+        "1,000",
+        "the others are counted as `__other__`",
+    ),
+    Limit("time buckets of a summary", "11,000", "QUERY_TOO_EXPENSIVE"),
+    Limit("raw events that a summary reads", "10,000,000", "QUERY_TOO_EXPENSIVE"),
     Limit("spans that a search or a service graph is about", "10,000,000", "QUERY_TOO_EXPENSIVE"),
     Limit("spans of a trace in GetTrace", "200,000", "QUERY_TOO_EXPENSIVE; ListSpans has them"),
     Limit(

@@ -1,6 +1,7 @@
 """The flush: one transaction of one writer session, holding many batches of many streams.
 
-    locks, marks (fenced batches and repeats leave) -> COPY rows -> one `flushes` row -> COMMIT
+    locks, marks (fenced batches and repeats leave) -> COPY rows and deltas -> one `flushes` row
+    -> COMMIT
 
 A *lane* is one life of one writer session. `flush_id = lane << 40 | number`; the number rises by
 one per attempt, a rolled-back one is a hole nobody waits for. Marks are a set, so any writer
@@ -19,8 +20,10 @@ import asyncpg
 from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.flush_ids import flush_id_of
 from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.storage.event_deltas import EVENT_DELTA_COLUMNS, event_deltas
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
+from fernando_telemetry.storage.partitions import EVENT_DELTAS
 from fernando_telemetry.storage.rejected_records import keep_rejected
 from fernando_telemetry.storage.rows import RAW_TABLES
 from fernando_telemetry.storage.sessions import (
@@ -234,6 +237,10 @@ class Lane:
                         table.name, source=_paced(source), columns=table.columns, format="binary"
                     )
             extents += rows.extent()
+        if deltas := event_deltas(batches, ingested_at):
+            await self._connection.copy_records_to_table(
+                EVENT_DELTAS.name, records=deltas, columns=EVENT_DELTA_COLUMNS
+            )
         today: date = ingested_at.astimezone(UTC).date()
         await self._connection.execute(sql.insert_flush, today, flush_id, ingested_at, *extents)
 

@@ -24,6 +24,7 @@ import structlog
 
 from fernando_telemetry.domain.calendar import (
     DAY,
+    HOUR,
     PartitionLength,
     midnight,
     span_end,
@@ -68,6 +69,12 @@ class PartitionedTable:
         Its rows are only ever added. Autovacuum would keep the lock that summarising needs for
         as long as it takes to go over the new ones; sealing hands the partition over to it.
         """
+        if self is EVENT_DELTAS:
+            # The fold deletes what the flushes add, every second: the space has to come back.
+            return (
+                " WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0,"
+                " autovacuum_vacuum_insert_threshold = -1)"
+            )
         hot = self.name in SEALED_TABLES
         return " WITH (autovacuum_vacuum_insert_threshold = -1)" if hot else ""
 
@@ -93,6 +100,8 @@ def raw_tables(
 
 
 FLUSHES = PartitionedTable("flushes", DAY)
+# By the hour of the flush: what the fold has emptied is dropped.
+EVENT_DELTAS = PartitionedTable("event_deltas", HOUR)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -126,7 +135,7 @@ class Partitions:
 
     def __init__(self, control: ControlPool, tables: Iterable[PartitionedTable]) -> None:
         self._control = control
-        self._tables = {table.name: table for table in (*tables, FLUSHES)}
+        self._tables = {table.name: table for table in (*tables, FLUSHES, EVENT_DELTAS)}
         # Replaced as a whole, and empty where nothing is known.
         self._known: dict[str, list[_Range]] = {}
         self._forgotten = 0
@@ -174,9 +183,13 @@ class Partitions:
             spans: At most this many after the running one, where they are shorter than days.
         """
         until = midnight(now) + timedelta(days=days)
-        await self.ensure(
-            {table.name: _ahead(table, now, until, spans) for table in self._tables.values()}
-        )
+        needed: dict[str, Sequence[datetime]] = {
+            table.name: _ahead(table, now, until, spans) for table in self._tables.values()
+        }
+        # Deltas go by the database's clock, which may be behind this one.
+        an_hour_ago = now - timedelta(seconds=HOUR)
+        needed[EVENT_DELTAS.name] = [an_hour_ago, *needed[EVENT_DELTAS.name]]
+        await self.ensure(needed)
 
     def is_within_one(self, table: str, first: datetime, last: datetime) -> bool:
         """Tell whether a known partition holds both times, and so all between them."""

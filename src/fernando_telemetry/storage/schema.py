@@ -392,8 +392,20 @@ rejected_records = Table(
     Index("rejected_records_rejected_at_idx", "rejected_at", "rejected_id"),
 )
 
-# Deltas: partial aggregates appended in the flush, one table per roll-up (flush.md). Their
-# writers and folds come with the roll-ups; partitions are made when there is a writer.
+# Deltas: partial aggregates appended in the flush, one table per roll-up. The fold moves them into
+# the roll-up (storage/fold.py). Samples, spans and rule windows have no writer yet.
+
+
+def _event_sums() -> list[Column[Any]]:
+    return [
+        _required("event_count", BigInteger),
+        _required("duration_count", BigInteger),
+        _required("duration_sum", Double),
+        # A sparse histogram (domain/log_histogram.py): buckets, and how many lie in each.
+        _required("duration_buckets", ARRAY(SmallInteger)),
+        _required("duration_counts", ARRAY(BigInteger)),
+    ]
+
 
 event_deltas = Table(
     "event_deltas",
@@ -406,9 +418,7 @@ event_deltas = Table(
     _required("event_name", Text),
     _required("license_id", Text),
     _required("source", Text),
-    _required("event_count", BigInteger),
-    _required("duration_count", BigInteger),
-    _required("duration_sum", Double),
+    *_event_sums(),
     postgresql_partition_by="RANGE (flushed_at)",
 )
 
@@ -460,11 +470,38 @@ rule_window_deltas = Table(
     postgresql_partition_by="RANGE (flushed_at)",
 )
 
+# Roll-ups. Keys have '' for none.
+
+event_hours = Table(
+    "event_hours",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("hour", Time, primary_key=True),
+    Column("license_id", Text, primary_key=True),
+    Column("event_type", event_type, primary_key=True),
+    Column("event_category", Text, primary_key=True),
+    Column("event_name", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    *_event_sums(),
+)
+
+# The names that event_hours tells apart; further ones of the hour and licence are `__other__`.
+event_hour_names = Table(
+    "event_hour_names",
+    metadata,
+    Column("shard", SmallInteger, primary_key=True, autoincrement=False),
+    Column("hour", Time, primary_key=True),
+    Column("license_id", Text, primary_key=True),
+    Column("event_name", Text, primary_key=True),
+)
+
 DELTA_TABLES = (event_deltas, sample_deltas, span_deltas, rule_window_deltas)
 
 APPEND_ONLY_TABLES = (
     *RAW_TABLES,
     *DELTA_TABLES,
+    event_hours,
+    event_hour_names,
     flushes,
     producers,
     claims,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
@@ -27,7 +27,7 @@ from fernando_telemetry.storage.flush import (
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, PutOff, Result
 from fernando_telemetry.storage.overflow import note_overflow, take_overflow_back
-from fernando_telemetry.storage.partitions import Partitions
+from fernando_telemetry.storage.partitions import EVENT_DELTAS, Partitions
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.sessions import SessionSettings
@@ -40,6 +40,7 @@ FIRST_DELAY_SECONDS = 0.05
 LONGEST_DELAY_SECONDS = 1.0
 # Attempts for which a group may miss a partition, some three seconds.
 MOST_MISSING = 6
+_HOUR = timedelta(hours=1)
 
 
 class FlushRefused(DatabaseUnavailable):
@@ -240,7 +241,11 @@ class Writer:
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
         """Make the partitions and series that the rows need."""
         now = datetime.now(UTC)
-        needed: dict[str, Sequence[datetime]] = {"flushes": [now]}
+        # Deltas go by the database's clock, which may differ from this one.
+        needed: dict[str, Sequence[datetime]] = {
+            "flushes": [now],
+            EVENT_DELTAS.name: [now - _HOUR, now, now + _HOUR],
+        }
         for table in RAW_TABLES:
             times = RowsOfTable(table, batches)
             _, first, last = times.extent()

@@ -16,7 +16,11 @@ from fernando.telemetry.v1 import (
 from fernando.telemetry.v1.event_service_pb2_grpc import EventServiceServicer
 from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.events import EventQueries
-from fernando_telemetry.transport.converters.event import event_message
+from fernando_telemetry.transport.converters.event import (
+    event_message,
+    event_summary_message,
+    summary_request,
+)
 from fernando_telemetry.transport.converters.query import list_request
 from fernando_telemetry.transport.pages import PageOf
 
@@ -40,8 +44,10 @@ class EventService(EventServiceServicer):
     async def SummarizeEvents(
         self, request: SummarizeEventsRequest, context: Any
     ) -> SummarizeEventsResponse:
-        """Not there yet."""
-        raise NotImplementedYet("SummarizeEvents is not supported by this version of the server.")
+        """Give a page of counts."""
+        page = PageOf(event_summary_message)
+        token = await self._queries.summarize(summary_request(request), page.take)
+        return SummarizeEventsResponse(summaries=page.records, next_page_token=token)
 
     async def TailEvents(
         self, request: TailEventsRequest, context: Any

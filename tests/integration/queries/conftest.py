@@ -24,7 +24,7 @@ def snapshots(readers: ReaderPool) -> Snapshots:
 
 @pytest.fixture
 def events(snapshots: Snapshots) -> EventService:
-    return EventService(EventQueries(snapshots))
+    return EventService(EventQueries(snapshots, 400))
 
 
 @pytest.fixture

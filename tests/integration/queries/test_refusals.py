@@ -15,7 +15,6 @@ from fernando.telemetry.v1 import (
     ListSpansRequest,
     ListSystemMetricsRequest,
     QuerySystemMetricsRequest,
-    SummarizeEventsRequest,
     TailEventsRequest,
     TimeRange,
 )
@@ -175,8 +174,6 @@ async def test_a_damaged_commit_token(
 
 
 async def test_methods_of_later_issues(events: EventService, metrics: MetricService) -> None:
-    with pytest.raises(NotImplementedYet, match="SummarizeEvents"):
-        await events.SummarizeEvents(SummarizeEventsRequest(), None)
     with pytest.raises(NotImplementedYet, match="QuerySystemMetrics"):
         await metrics.QuerySystemMetrics(QuerySystemMetricsRequest(), None)
     with pytest.raises(NotImplementedYet, match="TailEvents"):

@@ -138,8 +138,8 @@ class SummarizeEventsRequest(_message.Message):
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     exact_unique_counts: _builtins.bool
     """Count unique users exactly from raw rows: slower, and the row budget applies. Default false."""
@@ -149,11 +149,17 @@ class SummarizeEventsRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Columns to group by, such as `event_type`; none makes one group."""
+        """Columns to group by, each once: `event_type`, `event_category`, `event_name`, `license_id`,
+        `source`; another one is INVALID_ARGUMENT INVALID_FIELD. None makes one group. Of an hour and
+        licence the roll-up tells the first 1,000 event names apart; the others are `__other__`.
+        """
 
     @_builtins.property
     def bucket(self) -> _duration_pb2.Duration:
-        """Length of a time bucket. Unset: one bucket for the whole range."""
+        """Length of a time bucket, counted from 1970-01-01 UTC; above 0 and at most 3,653 days,
+        else INVALID_ARGUMENT INVALID_FIELD. More than 11,000 buckets are RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE, which names
+        the smallest that fits. Unset: one bucket for the whole range.
+        """
 
     def __init__(
         self,
@@ -213,7 +219,8 @@ class EventSummary(_message.Message):
     """Output only. Number of events."""
     unique_users: _builtins.int
     """Output only. Number of different users, as an estimate (within 3 %) unless exact counts were
-    asked for. Unset where it is not known for this grouping.
+    asked for. Unset where it is not known for this grouping; this version of the server knows it
+    with `exact_unique_counts` only.
     """
     error_count: _builtins.int
     """Output only. Number of events of type `error_event`."""
@@ -227,11 +234,13 @@ class EventSummary(_message.Message):
     """
     @_builtins.property
     def bucket_start(self) -> _timestamp_pb2.Timestamp:
-        """Output only. First moment of the bucket."""
+        """Output only. First moment of the bucket, which may lie before the range; the start of the range
+        where no bucket was asked for.
+        """
 
     @_builtins.property
     def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. Value of each column of `group_by`."""
+        """Output only. Value of each column of `group_by`; empty where it is not set."""
 
     def __init__(
         self,

@@ -54,8 +54,14 @@ class EventServiceStub:
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     SummarizeEvents: _grpc.UnaryUnaryMultiCallable[_event_service_pb2.SummarizeEventsRequest, _event_service_pb2.SummarizeEventsResponse]
-    """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Counts events by groups and time buckets, by bucket and then by the values of the group. Whole
+    hours are read from a roll-up that is exact in every snapshot; ragged ends of the range,
+    buckets that are no whole hours, filters on other columns than those of `group_by`, and exact
+    unique counts are read from raw rows. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, above 10 million raw events
+    or 11,000 buckets, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     TailEvents: _grpc.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]
     """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
@@ -88,8 +94,14 @@ class EventServiceAsyncStub(EventServiceStub):
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     SummarizeEvents: _aio.UnaryUnaryMultiCallable[_event_service_pb2.SummarizeEventsRequest, _event_service_pb2.SummarizeEventsResponse]  # type: ignore[assignment]
-    """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Counts events by groups and time buckets, by bucket and then by the values of the group. Whole
+    hours are read from a roll-up that is exact in every snapshot; ragged ends of the range,
+    buckets that are no whole hours, filters on other columns than those of `group_by`, and exact
+    unique counts are read from raw rows. Read-only.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+    INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, above 10 million raw events
+    or 11,000 buckets, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     TailEvents: _aio.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]  # type: ignore[assignment]
     """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
@@ -131,8 +143,14 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.SummarizeEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_event_service_pb2.SummarizeEventsResponse, _abc.Awaitable[_event_service_pb2.SummarizeEventsResponse]]:
-        """Counts events by groups and time buckets. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Counts events by groups and time buckets, by bucket and then by the values of the group. Whole
+        hours are read from a roll-up that is exact in every snapshot; ragged ends of the range,
+        buckets that are no whole hours, filters on other columns than those of `group_by`, and exact
+        unique counts are read from raw rows. Read-only.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE, INVALID_FILTER, INVALID_PAGE_TOKEN or
+        INVALID_FIELD; RESOURCE_EXHAUSTED QUERY_TOO_EXPENSIVE after 30 s, above 10 million raw events
+        or 11,000 buckets, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,90 @@
+"""A summary of events: what it may be grouped by, and which hours a roll-up can answer for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from fernando_telemetry.domain.errors import InvalidField, QueryTooExpensive
+from fernando_telemetry.domain.limits import QUERY_BUCKETS
+from fernando_telemetry.domain.time_range import TimeRange
+
+GROUP_COLUMNS: Final = ("event_type", "event_category", "event_name", "license_id", "source")
+HOUR: Final = timedelta(hours=1)
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_BUCKET: Final = timedelta(days=3_653)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSummary:
+    """Counts of one group in one bucket; `group` has "" where the column is not set."""
+
+    bucket_start: datetime
+    group: Mapping[str, str]
+    event_count: int
+    error_count: int
+    unique_licenses: int
+    unique_users: int | None
+    avg_duration_ms: float | None
+    p95_duration_ms: float | None
+
+
+def checked_group_by(columns: Iterable[str]) -> tuple[str, ...]:
+    """Give the columns to group by.
+
+    Raises:
+        InvalidField: One is unknown or there twice.
+    """
+    found: list[str] = []
+    for number, column in enumerate(columns):
+        if column not in GROUP_COLUMNS:
+            raise InvalidField(
+                f"group_by[{number}]", f"{column[:64]!r} is none of {', '.join(GROUP_COLUMNS)}."
+            )
+        if column in found:
+            raise InvalidField(f"group_by[{number}]", f"{column!r} is there twice.")
+        found.append(column)
+    return tuple(found)
+
+
+def check_bucket(bucket: timedelta | None, time_range: TimeRange) -> None:
+    """Check the length of buckets.
+
+    Raises:
+        InvalidField: It is not positive, or longer than ten years.
+        QueryTooExpensive: There would be too many buckets.
+    """
+    if bucket is None:
+        return
+    if not timedelta(0) < bucket <= LONGEST_BUCKET:
+        raise InvalidField(
+            "bucket", "a length above 0 and of at most 3,653 days; leave it out for one bucket."
+        )
+    # One more than fits where the range's sides lie within buckets.
+    length = time_range.end - time_range.start
+    if length // bucket + 2 > QUERY_BUCKETS:
+        smallest = -(-length // (QUERY_BUCKETS - 2)).total_seconds()
+        raise QueryTooExpensive(
+            f"The range has more than {QUERY_BUCKETS:,} buckets of this length; the smallest that "
+            f"fits is {smallest:g} s."
+        )
+
+
+def whole_hours(
+    time_range: TimeRange, bucket: timedelta | None, oldest: datetime
+) -> TimeRange | None:
+    """Give the hours of a range that a roll-up by hour can answer for; None: there are none.
+
+    Args:
+        time_range: Of the request.
+        bucket: Length of its buckets.
+        oldest: Hours before it are not kept.
+    """
+    if bucket is not None and bucket % HOUR:
+        return None
+    begin = max(time_range.start, oldest)
+    start = begin + (-(begin - _EPOCH)) % HOUR
+    end = time_range.end - (time_range.end - _EPOCH) % HOUR
+    return TimeRange(start, end) if start < end else None
