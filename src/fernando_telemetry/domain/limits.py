@@ -39,6 +39,7 @@ PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAXIMUM: Final = 1_000
 PAGE_BYTES: Final = 2 * 1024 * 1024
 FILTER_BYTES: Final = 8 * 1024
+GROUP_BY_FIELDS: Final = 8
 FILTER_TERMS: Final = 64
 FILTER_DEPTH: Final = 16
 QUERY_ROWS: Final = 10_000_000
@@ -110,6 +111,7 @@ LIMITS: Final = (
     Limit("page_size", "1,000", "coerced to it; below 0: INVALID_FIELD"),
     Limit("a page", "2 MiB", "the page ends early with a next_page_token"),
     Limit("a filter", "8 KiB, 64 comparisons, 16 levels of AND, OR and NOT", "INVALID_FILTER"),
+    Limit("fields of a group_by", "8", "INVALID_FIELD"),
     Limit("a query", "30 s (FERNANDO_QUERY_TIMEOUT_SECONDS)", "QUERY_TOO_EXPENSIVE"),
     Limit(
         "event names of a licence and hour that summaries tell apart",

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from fernando_telemetry.domain.filter_columns import (
     BUSINESS_METRIC_COLUMNS,
     SERIES_COLUMNS,
     SYSTEM_METRIC_COLUMNS,
+    ColumnType,
 )
+from fernando_telemetry.domain.filters import Comparison
+from fernando_telemetry.domain.grouping import group_fields
 from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
+from fernando_telemetry.storage.business_metric_summaries import (
+    group_column,
+    summarized_business_metrics,
+    summary_key_types,
+)
 from fernando_telemetry.storage.list_samples import SAMPLE_KEY_TYPES, SampleRow, listed_samples
 from fernando_telemetry.storage.list_series import SERIES_KEY_TYPES, listed_series
 from fernando_telemetry.storage.lists import (
@@ -38,6 +47,15 @@ _EVERY_BUSINESS_METRIC: Final = Listing(
     BUSINESS_METRIC_COLUMNS,
     EVERY_BUSINESS_METRIC.key_types,
 )
+
+# Moments and values make no groups.
+_BUSINESS_GROUPS: Final = frozenset(
+    name
+    for name, column in BUSINESS_METRIC_COLUMNS.items()
+    if column.type in (ColumnType.TEXT, ColumnType.ENUM)
+)
+
+__all__ = ["MetricQueries", "SeriesRequest", "group_column"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,3 +159,45 @@ class MetricQueries:
         page = listing.page(request, include_superseded)
         async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed(connection, source, page.selection), take)
+
+    async def summarize_business_metrics(
+        self,
+        request: ListRequest,
+        take: Take[Row],
+        *,
+        period_type: str | None,
+        group_by: Sequence[str],
+    ) -> str:
+        """Give a page of sums of current KPIs, by name, category, unit, currency, period, group.
+
+        Args:
+            request: Its time range is on period_start; its order_by is not looked at.
+            take: Where the rows go; the group's values are in `group_column` of each place.
+            period_type: Only periods of this type; None: all, each by itself.
+            group_by: Further columns, and keys of `dimensions`.
+
+        Returns:
+            The next page's token, "" on the last page.
+
+        Raises:
+            InvalidInput: An argument is not allowed; nothing was read.
+            QueryTooExpensive: It ran past its time-out.
+            DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
+        """
+        fields = group_fields(group_by, _BUSINESS_GROUPS, "dimensions")
+        listing = Listing(
+            "SummarizeBusinessMetrics",
+            "metric_name",
+            BUSINESS_METRIC_COLUMNS,
+            summary_key_types(fields),
+        )
+        page = listing.page(replace(request, order_by="metric_name"), period_type, fields)
+        selection = page.selection
+        if period_type is not None:
+            column = BUSINESS_METRIC_COLUMNS["period_type"]
+            only = Comparison(column, "=", period_type, 0)
+            selection = replace(selection, conditions=(*selection.conditions, only))
+        async with self._snapshots.opened(page.min_flush_id) as connection:
+            rows = summarized_business_metrics(connection, selection, fields)
+            return await page.read(rows, take)

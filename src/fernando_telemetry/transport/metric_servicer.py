@@ -19,8 +19,12 @@ from fernando.telemetry.v1 import (
 from fernando.telemetry.v1.metric_service_pb2_grpc import MetricServiceServicer
 from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.metrics import MetricQueries
-from fernando_telemetry.transport.converters.business_metric import business_metric_message
-from fernando_telemetry.transport.converters.query import list_request
+from fernando_telemetry.transport.converters.business_metric import (
+    business_metric_message,
+    period_word,
+    summaries_by,
+)
+from fernando_telemetry.transport.converters.query import list_request, summary_request
 from fernando_telemetry.transport.converters.system_metric import (
     SystemMetrics,
     series_message,
@@ -76,7 +80,12 @@ class MetricService(MetricServiceServicer):
     async def SummarizeBusinessMetrics(
         self, request: SummarizeBusinessMetricsRequest, context: Any
     ) -> SummarizeBusinessMetricsResponse:
-        """Not there yet."""
-        raise NotImplementedYet(
-            "SummarizeBusinessMetrics is not supported by this version of the server."
+        """Give a page of sums of KPIs."""
+        page = PageOf(summaries_by(request.group_by))
+        token = await self._queries.summarize_business_metrics(
+            summary_request(request),
+            page.take,
+            period_type=period_word(request.period_type),
+            group_by=request.group_by,
         )
+        return SummarizeBusinessMetricsResponse(summaries=page.records, next_page_token=token)

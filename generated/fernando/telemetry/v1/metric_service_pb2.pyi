@@ -486,9 +486,13 @@ class SummarizeBusinessMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
-    """Filter over KPIs, as in ListBusinessMetrics. Empty: all."""
+    """Conditions on KPIs, as in ListBusinessMetrics; a replaced value does not count either where its
+    correction does not pass. Empty: all.
+    """
     period_type: _business_metric_pb2.PeriodType.ValueType
-    """Only periods of this type. Unset: all, each by itself."""
+    """Only periods of this type; an unknown number is INVALID_ARGUMENT INVALID_FIELD. Unset: all,
+    each by itself.
+    """
     page_size: _builtins.int
     """Most items wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
     below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
@@ -501,8 +505,8 @@ class SummarizeBusinessMetricsRequest(_message.Message):
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
@@ -510,7 +514,10 @@ class SummarizeBusinessMetricsRequest(_message.Message):
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Further columns and dimensions to group by, such as `license_id`."""
+        """Further text and enum columns of `business_metrics` and dimensions to group by, such as
+        `license_id` or `dimensions.region` (all behind the first dot is the key). At most 8, none twice;
+        others are INVALID_ARGUMENT INVALID_FIELD. Default: none.
+        """
 
     def __init__(
         self,
@@ -584,8 +591,8 @@ class BusinessMetricSummary(_message.Message):
     value_count: _builtins.int
     """Output only. Number of values."""
     total_value: _builtins.str
-    """Output only. Their sum, as a decimal. Unset unless the method is sum or count: averages do not
-    add up.
+    """Output only. Their sum, as a decimal. Unset unless the method of every value is sum or count:
+    averages do not add up.
     """
     avg_value: _builtins.str
     """Output only. Their mean, as a decimal."""
@@ -594,14 +601,16 @@ class BusinessMetricSummary(_message.Message):
     max_value: _builtins.str
     """Output only. The largest, as a decimal."""
     last_value: _builtins.str
-    """Output only. The one of the latest period, as a decimal."""
+    """Output only. The one of the latest period (by `period_end`, then `period_start`), as a decimal;
+    of several the one stored last.
+    """
     active_licenses: _builtins.int
     """Output only. Number of different licences."""
     unique_users: _builtins.int
     """Output only. Number of different users."""
     @_builtins.property
     def group(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Output only. Value of each column of `group_by`."""
+        """Output only. Value of each entry of `group_by`, by the entry; empty where it is not set."""
 
     def __init__(
         self,

@@ -109,7 +109,11 @@ class MetricServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SummarizeBusinessMetrics(self, request, context):
-        """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Adds up the current KPIs of a time range by groups, ordered by name, category, unit, currency,
+        period type and the values of `group_by`. Values that a later commit replaced never count.
+        Read-only.
+
+        Errors: those of ListSystemMetrics.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -60,7 +60,12 @@ class MetricServiceStub:
     Errors: those of ListSystemMetrics.
     """
     SummarizeBusinessMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.SummarizeBusinessMetricsRequest, _metric_service_pb2.SummarizeBusinessMetricsResponse]
-    """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+    """Adds up the current KPIs of a time range by groups, ordered by name, category, unit, currency,
+    period type and the values of `group_by`. Values that a later commit replaced never count.
+    Read-only.
+
+    Errors: those of ListSystemMetrics.
+    """
 
 @_typing.type_check_only
 class MetricServiceAsyncStub(MetricServiceStub):
@@ -94,7 +99,12 @@ class MetricServiceAsyncStub(MetricServiceStub):
     Errors: those of ListSystemMetrics.
     """
     SummarizeBusinessMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.SummarizeBusinessMetricsRequest, _metric_service_pb2.SummarizeBusinessMetricsResponse]  # type: ignore[assignment]
-    """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+    """Adds up the current KPIs of a time range by groups, ordered by name, category, unit, currency,
+    period type and the values of `group_by`. Values that a later commit replaced never count.
+    Read-only.
+
+    Errors: those of ListSystemMetrics.
+    """
 
 class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
     """Reads system metrics and business metrics. Filters: see EventService."""
@@ -155,6 +165,11 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metric_service_pb2.SummarizeBusinessMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metric_service_pb2.SummarizeBusinessMetricsResponse, _abc.Awaitable[_metric_service_pb2.SummarizeBusinessMetricsResponse]]:
-        """Adds up KPIs by groups. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+        """Adds up the current KPIs of a time range by groups, ordered by name, category, unit, currency,
+        period type and the values of `group_by`. Values that a later commit replaced never count.
+        Read-only.
+
+        Errors: those of ListSystemMetrics.
+        """
 
 def add_MetricServiceServicer_to_server(servicer: MetricServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

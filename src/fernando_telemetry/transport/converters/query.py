@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Protocol
 
 from fernando.telemetry.v1 import TimeRange as TimeRangeMessage
@@ -21,6 +22,12 @@ class NewestFirstMessage(Protocol):
     @property
     def time_range(self) -> TimeRangeMessage:
         """Both sides are needed."""
+
+
+class SummaryMessage(NewestFirstMessage, Protocol):
+    """The fields that the request of every summary has."""
+
+    min_commit_token: str
 
 
 class ListMessage(NewestFirstMessage, Protocol):
@@ -60,6 +67,16 @@ def newest_first_request(message: NewestFirstMessage) -> ListRequest:
     return ListRequest(
         time_range_of(message.time_range), message.filter, "", message.page_size, message.page_token
     )
+
+
+def summary_request(message: SummaryMessage) -> ListRequest:
+    """Give the request of a summary, which has an order of its own.
+
+    Raises:
+        InvalidTimeRange: The time range is missing, half given or reversed.
+        InvalidField: It is out of the calendar.
+    """
+    return replace(newest_first_request(message), min_commit_token=message.min_commit_token)
 
 
 def list_request(message: ListMessage) -> ListRequest:

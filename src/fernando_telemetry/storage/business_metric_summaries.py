@@ -1,0 +1,90 @@
+"""Adds current KPIs up by groups.
+
+Values of different units, currencies or period types never meet in one group, and neither do
+different KPIs. A total is given only where every value is a sum or a count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from operator import itemgetter
+from typing import Final
+
+from fernando_telemetry.domain.grouping import GroupField
+from fernando_telemetry.domain.paging import KeyType, Position
+from fernando_telemetry.storage.list_statement import (
+    Key,
+    Parameters,
+    Selection,
+    Source,
+    compiled,
+    statement,
+)
+from fernando_telemetry.storage.lists import CURRENT_BUSINESS_METRICS, Row, slices
+from fernando_telemetry.storage.sessions import Connection
+
+_ALWAYS: Final = ("metric_name", "metric_category", "metric_unit", "currency", "period_type")
+_VALUE: Final = "metric_value::numeric"
+_ADDS_UP: Final = "bool_and(coalesce(calculation_method IN ('sum', 'count'), false))"
+# Of values of one period the newest record decides.
+_LATEST: Final = "period_end DESC, period_start DESC, metric_id DESC"
+_AGGREGATES: Final = f"""count(*) AS value_count,
+    CASE WHEN {_ADDS_UP} THEN sum({_VALUE})::text END AS total_value,
+    trim_scale(avg({_VALUE}))::text AS avg_value,
+    min({_VALUE})::text AS min_value, max({_VALUE})::text AS max_value,
+    (array_agg(metric_value ORDER BY {_LATEST}))[1] AS last_value,
+    count(DISTINCT license_id) AS active_licenses, count(DISTINCT user_id) AS unique_users"""
+
+
+def summary_key_types(fields: Sequence[GroupField]) -> tuple[KeyType, ...]:
+    """Give the types of the order that summaries by these fields come in."""
+    text: KeyType = "text"
+    return (text,) * (len(_ALWAYS) + len(fields))
+
+
+def group_column(place: int) -> str:
+    """Name the result column of the field at a place of `group_by`."""
+    return f"group_{place}"
+
+
+async def summarized_business_metrics(
+    connection: Connection, selection: Selection, fields: Sequence[GroupField]
+) -> AsyncIterator[tuple[Position, Row]]:
+    """Give the groups of the current KPIs of a selection in order, each with its keys.
+
+    Args:
+        connection: Inside a transaction, which the cursor needs.
+        selection: Its filter says which KPIs; place and limit are about groups.
+        fields: Of `group_by`.
+    """
+    parameters = Parameters(selection.time_range.start, selection.time_range.end)
+    conditions = compiled(selection.conditions, CURRENT_BUSINESS_METRICS, parameters)
+    current = " AND ".join([CURRENT_BUSINESS_METRICS.base.rstrip(), *conditions])
+    columns = [f"coalesce({name}, '') AS {name}" for name in _ALWAYS]
+    columns += [
+        f"coalesce({_expression(field, parameters)}, '') AS {group_column(place)}"
+        for place, field in enumerate(fields)
+    ]
+    places = ", ".join(str(place) for place in range(1, len(columns) + 1))
+    grouped = " ".join(
+        ("SELECT", ", ".join([*columns, _AGGREGATES]), "FROM (", current, ") kpis GROUP BY", places)
+    )
+    names = (*_ALWAYS, *(group_column(place) for place in range(len(fields))))
+    source = Source(
+        # Fixed expressions; what a caller gave are parameters.
+        f"SELECT * FROM ({grouped}) summaries WHERE true",  # noqa: S608
+        tuple(Key(name, "text") for name in names),
+    )
+    unfiltered = Selection(
+        selection.time_range, (), selection.descending, selection.after, selection.limit
+    )
+    keys_of = itemgetter(*names)
+    async for rows in slices(connection, statement(source, unfiltered, parameters), parameters):
+        for row in rows:
+            yield keys_of(row), row
+
+
+def _expression(field: GroupField, parameters: Parameters) -> str:
+    if field.key is None:
+        return field.column
+    return f"{field.column} ->> {parameters.add(field.key, 'text')}"
