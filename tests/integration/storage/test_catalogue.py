@@ -138,10 +138,11 @@ async def test_a_newer_schema_is_one_sentence(database: str, connection: Any) ->
 
 
 async def test_a_changed_view_is_applied_anew(database: str, connection: Any) -> None:
-    await connection.execute("DROP VIEW business_metrics")
+    await connection.execute("DROP VIEW business_metrics CASCADE")
     await connection.execute("UPDATE installation SET idempotent_digest = 'another'")
     await migrate(session_settings(database), allowed=True)
-    assert await connection.fetchval("SELECT to_regclass('business_metrics') IS NOT NULL")
+    for view in ("business_metrics", "business_metrics_category_summary"):
+        assert await connection.fetchval("SELECT to_regclass($1) IS NOT NULL", view)
 
 
 async def test_the_schema_is_changed_behind_a_host_that_fell_silent(
