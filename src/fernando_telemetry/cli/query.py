@@ -25,7 +25,7 @@ Filter = Annotated[
     typer.Option(
         "--filter",
         metavar="TEXT",
-        help="Conditions on fields: duration_ms >= 250 AND (user_id = a OR tags:web)",
+        help="Conditions on fields: license_id = l1 OR license_id = l2",
     ),
 ]
 Limit = Annotated[
