@@ -97,6 +97,12 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    # They came with this release (migrations/idempotent), and stand on tables that go.
+    op.execute(
+        "DROP VIEW IF EXISTS telemetry_events_hourly_summary, system_metrics_service_summary,"
+        " business_metrics_category_summary, alerts_status_summary"
+    )
+    op.execute("DROP FUNCTION IF EXISTS partition_hours, partitions_begin")
     op.drop_table("event_hour_names")
     op.drop_table("event_hours")
     op.drop_column("event_deltas", "duration_counts")
