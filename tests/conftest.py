@@ -27,6 +27,13 @@ from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool, SessionSettings
 
+# Here, and not beside them: whichever folder's tests are collected first imports them.
+pytest.register_assert_rewrite(
+    "tests.integration.ingest.ingest_call",
+    "tests.integration.ingest.judging",
+    "tests.integration.transport.server_log",
+)
+
 # What the fixture `serving` gives: runs a server with other settings than the fixture `server`.
 Serving = Callable[[Settings], AbstractAsyncContextManager[Application]]
 

@@ -4,14 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite(
-    "tests.integration.ingest.judging",
-    "tests.integration.ingest.ingest_call",
-    "tests.integration.transport.server_log",
-)
-
-from fernando_telemetry.ingest import group_check  # noqa: E402
-from tests.integration.transport.server_log import ServerLog, watched_log  # noqa: E402
+from fernando_telemetry.ingest import group_check
+from tests.integration.transport.server_log import ServerLog, watched_log
 
 ALL, NONE = 1, 1_000_000
 

@@ -4,9 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-pytest.register_assert_rewrite("tests.integration.transport.server_log")
-
-from tests.integration.transport.server_log import ServerLog, watched_log  # noqa: E402
+from tests.integration.transport.server_log import ServerLog, watched_log
 
 
 @pytest.fixture(autouse=True)
