@@ -23,7 +23,7 @@ from fernando_telemetry.domain.limits import FILTER_DEPTH, FILTER_TERMS
 
 # A bare word ends at white space, a quote, a parenthesis, a comma or an operator: times,
 # addresses and paths need no quotes. Calls are one token with their parenthesis, because
-# `a (b)` are two terms.
+# `a (b)` are two terms; `NOT(` is none.
 GRAMMAR: Final = r"""
 start: [conjunction]
 conjunction: sequence (AND sequence)*
@@ -49,7 +49,7 @@ RPAR: ")"
 COLON: ":"
 DOT: "."
 COMPARATOR: /<=|>=|!=|=|<|>/
-CALL.2: /[A-Za-z_][A-Za-z0-9_.]*\(/
+CALL.2: /(?!(?:AND|OR|NOT)\()[A-Za-z_][A-Za-z0-9_.]*\(/
 BARE_CALL.2: /[^\s()"'=<>!,]+\(/
 NAME: /[A-Za-z_][A-Za-z0-9_]*/
 BARE: /[^\s()"'=<>!,]+/
@@ -102,11 +102,7 @@ class Joined:
 
     joint: Joint
     parts: tuple[Node, ...]
-
-    @property
-    def position(self) -> int:
-        """Where it starts in the text."""
-        return self.parts[0].position
+    position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +210,7 @@ class _Tree(Transformer[Token, "Node | None"]):
 
 def _joined(joint: Joint, children: list[Node | Token]) -> Node:
     parts = tuple(child for child in children if not isinstance(child, Token))
-    return parts[0] if len(parts) == 1 else Joined(joint, parts)
+    return parts[0] if len(parts) == 1 else Joined(joint, parts, parts[0].position)
 
 
 @cache

@@ -43,6 +43,9 @@ _TIMESTAMP = re.compile(
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _HEX_32 = re.compile(r"[0-9a-fA-F]{32}")
 
+# Of PostgreSQL's numeric, which JSON numbers are as well.
+_MOST_DECIMALS = 16383
+
 _SMALLEST_INTEGER, _GREATEST_INTEGER = -(2**31), 2**31 - 1
 
 
@@ -85,6 +88,9 @@ def read_json_value(text: str, *, is_quoted: bool) -> JsonValue:
     Args:
         text: What it says.
         is_quoted: It is a text and nothing else.
+
+    Raises:
+        ValueError: A number that PostgreSQL does not hold; the message is part of a sentence.
     """
     as_text = json.dumps(text)
     if is_quoted:
@@ -93,6 +99,9 @@ def read_json_value(text: str, *, is_quoted: bool) -> JsonValue:
         return JsonValue(text, (as_text, text))
     if _read_number(text) is not None:
         number = Decimal(text)
+        exponent = number.as_tuple().exponent
+        if isinstance(exponent, int) and -exponent > _MOST_DECIMALS:
+            raise ValueError(f"a number has at most {_MOST_DECIMALS} digits after the point")
         return JsonValue(text, (as_text, f"{number:f}"), number)
     return JsonValue(text, (as_text,))
 

@@ -174,9 +174,9 @@ def _value(term: Term, column: Column, operator: Operator) -> Value | None:
         raise InvalidFilter(
             start_of(literal), f"{column.name}:* asks whether it is set; else use ="
         )
-    if len(term.path) > 1:
-        return read_json_value(text, is_quoted=is_quoted or column.type is ColumnType.TEXT_MAP)
     try:
+        if len(term.path) > 1:
+            return read_json_value(text, is_quoted=is_quoted or column.type is ColumnType.TEXT_MAP)
         value = read_value(column, text)
     except ValueError as error:
         raise InvalidFilter(start_of(literal), f"{error}, not {echo(literal)}") from None

@@ -171,7 +171,8 @@ def test_reads(text: str, columns: Columns, expected: list[tuple[str, str, objec
         ("source_ip = fe80::1%eth0", 12, "without zone or mask"),
         ("trace_id = xyz", 11, "hexadecimal"),
         ('user_id > ""', 10, "takes = and != only"),
-        # What PostgreSQL's text cannot hold.
+        # What PostgreSQL cannot hold.
+        (f"event_data.n = 0.{'0' * 7000}1e-9999", 15, "at most 16383 digits"),
         ('user_id = "a\0"', 12, "NUL"),
         (r'user_id = "\u0000"', 11, "NUL"),
         (r'user_id = "\ud83d"', 11, "surrogates"),
@@ -235,6 +236,9 @@ def test_depth_is_bounded_and_parentheses_alone_are_none() -> None:
     deepest = FILTER_BYTES // 6 - 4
     with pytest.raises(InvalidFilter, match="nested deeper"):
         parse("NOT (" * deepest + "user_id = a" + ")" * deepest, EVENT_COLUMNS)
+    deepest = FILTER_BYTES // 8 - 1
+    with pytest.raises(InvalidFilter, match="nested deeper"):
+        parse("(" * deepest + "a=1" + ")OR a=1" * deepest, EVENT_COLUMNS)
 
 
 @pytest.mark.parametrize(
@@ -254,6 +258,8 @@ def test_depth_is_bounded_and_parentheses_alone_are_none() -> None:
         ("-user_id = a", [("NOT", "user_id")]),
         ("NOT (user_id = a OR source = b)", [("NOT", ("OR", "user_id", "source"))]),
         ("-(user_id = a)", [("NOT", "user_id")]),
+        ("NOT(user_id = a)AND(source = b)", [("NOT", "user_id"), "source"]),
+        ("(user_id = a)OR(source = b)", [("OR", "user_id", "source")]),
         ("(user_id = a AND source = b)", ["user_id", "source"]),
         ("user_id = a OR NOT source = b", [("OR", "user_id", ("NOT", "source"))]),
     ],
