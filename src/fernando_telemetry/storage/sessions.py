@@ -245,7 +245,12 @@ class SessionPool:
                 if not connection.is_closed():
                     await transaction.rollback()
                 raise
-            await transaction.commit()
+            try:
+                await transaction.commit()
+            except (asyncio.CancelledError, TimeoutError):
+                # Whether it is done is not known; the session still takes itself to be in it.
+                connection.terminate()
+                raise
 
     async def close(self) -> None:
         """Close all sessions; what is still under way after a moment is cut off."""
