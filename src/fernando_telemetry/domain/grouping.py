@@ -24,6 +24,11 @@ class GroupField:
     key: str | None = None
 
 
+def group_column(place: int) -> str:
+    """Name the result column of the field at a place of `group_by`."""
+    return f"group_{place}"
+
+
 def group_fields(
     paths: Sequence[str], columns: Collection[str], map_column: str
 ) -> tuple[GroupField, ...]:

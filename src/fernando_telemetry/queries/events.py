@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from fernando_telemetry.domain import paging
 from fernando_telemetry.domain.event_summary import (
     GROUP_COLUMNS,
     EventSummary,
@@ -15,12 +15,9 @@ from fernando_telemetry.domain.event_summary import (
     whole_hours,
 )
 from fernando_telemetry.domain.filter_columns import EVENT_COLUMNS
-from fernando_telemetry.domain.filters import columns_of, parse
-from fernando_telemetry.domain.flush_ids import parse_commit_token
+from fernando_telemetry.domain.filters import columns_of
 from fernando_telemetry.domain.limits import QUERY_ROWS
-from fernando_telemetry.domain.paging import PageTokens
-from fernando_telemetry.domain.time_range import TimeRange
-from fernando_telemetry.queries.pages import Listing, ListRequest, Take, page_of
+from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.event_summary import (
     Summation,
     names_are_capped,
@@ -30,34 +27,9 @@ from fernando_telemetry.storage.event_summary import (
 from fernando_telemetry.storage.lists import EVENTS, Row, listed
 from fernando_telemetry.storage.snapshots import Snapshots
 
-__all__ = ["EventQueries", "EventSummary", "SummaryRequest"]
+__all__ = ["EventQueries", "EventSummary"]
 
 _EVENTS: Final = Listing("ListEvents", "event_timestamp", EVENT_COLUMNS, EVENTS.key_types)
-
-
-@dataclass(frozen=True, slots=True)
-class SummaryRequest:
-    """Which events are summed up, and how.
-
-    Args:
-        time_range: On event_timestamp.
-        filter: As in ListRequest.
-        group_by: Columns, each once.
-        bucket: Length of a time bucket; None: one for the range.
-        exact_unique_counts: Count users from raw rows.
-        page_size: As in ListRequest.
-        page_token: As in ListRequest.
-        min_commit_token: As in ListRequest.
-    """
-
-    time_range: TimeRange
-    filter: str = ""
-    group_by: tuple[str, ...] = ()
-    bucket: timedelta | None = None
-    exact_unique_counts: bool = False
-    page_size: int = 0
-    page_token: str = ""
-    min_commit_token: str = ""
 
 
 class EventQueries:
@@ -92,8 +64,23 @@ class EventQueries:
         async with self._snapshots.opened(page.min_flush_id) as connection:
             return await page.read(listed(connection, EVENTS, page.selection), take)
 
-    async def summarize(self, request: SummaryRequest, take: Take[EventSummary]) -> str:
+    async def summarize(
+        self,
+        request: ListRequest,
+        take: Take[EventSummary],
+        *,
+        group_by: Sequence[str],
+        bucket: timedelta | None,
+        exact_unique_counts: bool,
+    ) -> str:
         """Give a page of counts, by (bucket, values of group_by).
+
+        Args:
+            request: Its time range is on event_timestamp; its order_by is not looked at.
+            take: Where the counts go.
+            group_by: Columns, each once.
+            bucket: Length of a time bucket; None: one for the range.
+            exact_unique_counts: Count users from raw rows.
 
         Returns:
             The next page's token, "" on the last page.
@@ -104,37 +91,22 @@ class EventQueries:
             DatabaseUnavailable: The database does not answer.
             CommitTokenNotReached: min_commit_token does not show in time.
         """
-        size = paging.page_size(request.page_size)
-        group_by = checked_group_by(request.group_by)
-        conditions = parse(request.filter, EVENT_COLUMNS)
-        check_bucket(request.bucket, request.time_range)
-        arguments = (
-            request.time_range,
-            request.filter,
-            group_by,
-            request.bucket,
-            request.exact_unique_counts,
+        columns = checked_group_by(group_by)
+        check_bucket(bucket, request.time_range)
+        listing = Listing(
+            "SummarizeEvents", "bucket_start", EVENT_COLUMNS, summary_key_types(columns)
         )
-        tokens = PageTokens(summary_key_types(group_by), "SummarizeEvents", arguments)
-        after = tokens.read(request.page_token)
-        min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
+        page = listing.page(
+            replace(request, order_by="bucket_start"), columns, bucket, exact_unique_counts
+        )
         # A day less than its term: what is being deleted is not asked for.
         oldest = datetime.now(UTC) - self._rollup_term + timedelta(days=1)
-        named = {column.name for one in conditions for column in columns_of(one)}
+        named = {column.name for one in page.selection.conditions for column in columns_of(one)}
         hours = None
-        if named <= set(GROUP_COLUMNS) and not request.exact_unique_counts:
-            hours = whole_hours(request.time_range, request.bucket, oldest)
-        async with self._snapshots.opened(min_flush_id) as connection:
+        if named <= set(GROUP_COLUMNS) and not exact_unique_counts:
+            hours = whole_hours(request.time_range, bucket, oldest)
+        async with self._snapshots.opened(page.min_flush_id) as connection:
             if hours and "event_name" in named and await names_are_capped(connection, hours):
                 hours = None
-            asked = Summation(
-                request.time_range,
-                hours,
-                conditions,
-                group_by,
-                request.bucket,
-                request.exact_unique_counts,
-                after,
-                size + 1,
-            )
-            return await page_of(tokens, size, summed_up(connection, asked, self._row_budget), take)
+            asked = Summation(page.selection, hours, columns, bucket, exact_unique_counts)
+            return await page.read(summed_up(connection, asked, self._row_budget), take)

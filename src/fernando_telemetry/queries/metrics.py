@@ -13,11 +13,10 @@ from fernando_telemetry.domain.filter_columns import (
     ColumnType,
 )
 from fernando_telemetry.domain.filters import Comparison
-from fernando_telemetry.domain.grouping import group_fields
+from fernando_telemetry.domain.grouping import group_column, group_fields
 from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
 from fernando_telemetry.storage.business_metric_summaries import (
-    group_column,
     summarized_business_metrics,
     summary_key_types,
 )

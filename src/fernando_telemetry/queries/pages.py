@@ -17,7 +17,7 @@ from fernando_telemetry.storage.list_samples import SampleRow
 from fernando_telemetry.storage.list_statement import Selection
 from fernando_telemetry.storage.lists import Row
 
-__all__ = ["ListRequest", "Listing", "Page", "Row", "SampleRow", "Take", "page_of"]
+__all__ = ["ListRequest", "Listing", "Page", "Row", "SampleRow", "Take"]
 
 Item = TypeVar("Item")
 # Takes a row into the page, or refuses it because the page is full; it takes the first one.
@@ -63,32 +63,16 @@ class Page:
         Returns:
             The next page's token; "" when no row is left.
         """
-        return await page_of(self.tokens, self.selection.limit - 1, rows, take)
-
-
-async def page_of(
-    tokens: PageTokens, room: int, rows: AsyncIterator[tuple[Position, Item]], take: Take[Item]
-) -> str:
-    """Hand rows to `take` until the page is full or the rows end.
-
-    Args:
-        tokens: Writes the token.
-        room: Most rows of the page.
-        rows: One more than the page holds at most; as in Page.read.
-        take: Where they go.
-
-    Returns:
-        The next page's token; "" when no row is left.
-    """
-    last: Position | None = None
-    # Rows come from an async generator, which holds a cursor.
-    generator = cast("AsyncGenerator[tuple[Position, Item], None]", rows)
-    async with aclosing(generator):
-        async for position, row in generator:
-            if room == 0 or not take(row):
-                return tokens.write(last)
-            last, room = position, room - 1
-    return ""
+        last: Position | None = None
+        room = self.selection.limit - 1
+        # Rows come from an async generator, which holds a cursor.
+        generator = cast("AsyncGenerator[tuple[Position, Item], None]", rows)
+        async with aclosing(generator):
+            async for position, row in generator:
+                if room == 0 or not take(row):
+                    return self.tokens.write(last)
+                last, room = position, room - 1
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ different KPIs. A total is given only where every value is a sum or a count.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from operator import itemgetter
+from dataclasses import replace
 from typing import Final
 
-from fernando_telemetry.domain.grouping import GroupField
+from fernando_telemetry.domain.grouping import GroupField, group_column
 from fernando_telemetry.domain.paging import KeyType, Position
 from fernando_telemetry.storage.list_statement import (
     Key,
@@ -18,9 +18,9 @@ from fernando_telemetry.storage.list_statement import (
     Selection,
     Source,
     compiled,
-    statement,
+    filtered,
 )
-from fernando_telemetry.storage.lists import CURRENT_BUSINESS_METRICS, Row, slices
+from fernando_telemetry.storage.lists import CURRENT_BUSINESS_METRICS, Row, in_order
 from fernando_telemetry.storage.sessions import Connection
 
 _ALWAYS: Final = ("metric_name", "metric_category", "metric_unit", "currency", "period_type")
@@ -42,11 +42,6 @@ def summary_key_types(fields: Sequence[GroupField]) -> tuple[KeyType, ...]:
     return (text,) * (len(_ALWAYS) + len(fields))
 
 
-def group_column(place: int) -> str:
-    """Name the result column of the field at a place of `group_by`."""
-    return f"group_{place}"
-
-
 async def summarized_business_metrics(
     connection: Connection, selection: Selection, fields: Sequence[GroupField]
 ) -> AsyncIterator[tuple[Position, Row]]:
@@ -59,7 +54,7 @@ async def summarized_business_metrics(
     """
     parameters = Parameters(selection.time_range.start, selection.time_range.end)
     conditions = compiled(selection.conditions, CURRENT_BUSINESS_METRICS, parameters)
-    current = " AND ".join([CURRENT_BUSINESS_METRICS.base.rstrip(), *conditions])
+    current = filtered(CURRENT_BUSINESS_METRICS.base, conditions)
     columns = [f"coalesce({name}, '') AS {name}" for name in _ALWAYS]
     columns += [
         f"coalesce({_expression(field, parameters)}, '') AS {group_column(place)}"
@@ -75,13 +70,9 @@ async def summarized_business_metrics(
         f"SELECT * FROM ({grouped}) summaries WHERE true",  # noqa: S608
         tuple(Key(name, "text") for name in names),
     )
-    unfiltered = Selection(
-        selection.time_range, (), selection.descending, selection.after, selection.limit
-    )
-    keys_of = itemgetter(*names)
-    async for rows in slices(connection, statement(source, unfiltered, parameters), parameters):
-        for row in rows:
-            yield keys_of(row), row
+    unfiltered = replace(selection, conditions=())
+    async for found in in_order(connection, source, unfiltered, parameters):
+        yield found
 
 
 def _expression(field: GroupField, parameters: Parameters) -> str:

@@ -13,18 +13,22 @@ from typing import Final
 
 from fernando_telemetry.domain.errors import QueryTooExpensive
 from fernando_telemetry.domain.event_summary import EventSummary
-from fernando_telemetry.domain.filters import Filter
+from fernando_telemetry.domain.grouping import group_column
+from fernando_telemetry.domain.limits import EVENT_NAMES_PER_HOUR
 from fernando_telemetry.domain.log_histogram import middle_of
 from fernando_telemetry.domain.paging import KeyType, Position
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.storage.list_statement import (
     Key,
     Parameters,
+    Selection,
     Source,
     compiled,
+    filtered,
     order,
     place,
 )
+from fernando_telemetry.storage.lists import has_more_rows
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
 
@@ -38,24 +42,19 @@ class Summation:
     """What is summed up, and which page of it.
 
     Args:
-        time_range: Of the events.
+        selection: Its filter is on events, with hours only over columns of the roll-up; its place
+            and limit are of groups.
         hours: Whole hours of the range that the roll-up may answer for; None: raw rows alone.
-        conditions: The filter. With hours only over columns of the roll-up.
         group_by: Columns of the roll-up.
         bucket: Length of a bucket, counted from 1970-01-01 UTC; None: one for the range.
         counts_users: Count different users; without hours only.
-        after: Keys of the last group of the page before.
-        limit: Greatest number of groups.
     """
 
-    time_range: TimeRange
+    selection: Selection
     hours: TimeRange | None
-    conditions: Filter
     group_by: tuple[str, ...]
     bucket: timedelta | None
     counts_users: bool
-    after: Position | None
-    limit: int
 
 
 def summary_key_types(group_by: Sequence[str]) -> tuple[KeyType, ...]:
@@ -85,7 +84,7 @@ async def summed_up(
     await _check_budget(connection, asked, row_budget)
     text, parameters = _statement(asked)
     for row in await connection.fetch(text, *parameters.values):
-        values = [row[f"group_{number}"] for number in range(len(asked.group_by))]
+        values = [row[group_column(number)] for number in range(len(asked.group_by))]
         middle = row["p95_bucket"]
         yield (
             (row["bucket_start"], *values),
@@ -103,23 +102,17 @@ async def summed_up(
 
 
 def _parameters(asked: Summation) -> Parameters:
-    whole = asked.time_range
+    whole = asked.selection.time_range
     # Without hours the first raw range is the whole and the second is empty.
     hours = asked.hours
     inner = (hours.start, hours.end) if hours else (whole.end, whole.end)
     return Parameters(whole.start, whole.end, *inner)
 
 
-def _filtered(base: str, conditions: Sequence[str]) -> str:
-    return " AND ".join([base.rstrip(), *conditions])
-
-
 async def _check_budget(connection: Connection, asked: Summation, row_budget: int) -> None:
     parameters = _parameters(asked)
-    conditions = compiled(asked.conditions, Source("", ()), parameters)
-    beyond = parameters.add(row_budget, "bigint")
-    text = f"SELECT FROM ({_filtered(sql.raw, conditions)}) AS raw OFFSET {beyond} LIMIT 1"
-    if await connection.fetchrow(text, *parameters.values) is not None:
+    conditions = compiled(asked.selection.conditions, Source("", ()), parameters)
+    if await has_more_rows(connection, filtered(sql.raw, conditions), parameters, row_budget):
         raise QueryTooExpensive(
             f"More than {row_budget:,} raw events would be read: buckets are not whole hours, the "
             "filter names a column that is not kept by hour, or users are counted exactly. A "
@@ -129,16 +122,19 @@ async def _check_budget(connection: Connection, asked: Summation, row_budget: in
 
 def _statement(asked: Summation) -> tuple[str, Parameters]:
     parameters = _parameters(asked)
-    conditions = compiled(asked.conditions, Source("", ()), parameters)
-    parts = [_filtered(sql.raw, conditions)]
     if asked.hours:
-        parts.append(_filtered(sql.rolled, conditions))
+        parameters.add(EVENT_NAMES_PER_HOUR, "bigint")
+    selection = asked.selection
+    conditions = compiled(selection.conditions, Source("", ()), parameters)
+    parts = [filtered(sql.raw, conditions)]
+    if asked.hours:
+        parts.append(filtered(sql.rolled, conditions))
     bucket = "$1::timestamptz"
     if asked.bucket is not None:
         length = parameters.add(asked.bucket, "interval")
         # What lies in the range only counts, so the first bucket may begin before it.
         bucket = f"date_bin({length}, event_timestamp, timestamptz '1970-01-01 00:00:00+00')"
-    names = [f"group_{number}" for number in range(len(asked.group_by))]
+    names = [group_column(number) for number in range(len(asked.group_by))]
     groups = "".join(
         f", coalesce({column}::text, '') AS {name}"
         for name, column in zip(names, asked.group_by, strict=True)
@@ -146,9 +142,9 @@ def _statement(asked: Summation) -> tuple[str, Parameters]:
     keys = ", ".join(["bucket_start", *names])
     source = Source("", (Key("bucket_start", "time"), *(Key(name, "text") for name in names)))
     behind = ""
-    if asked.after is not None:
-        behind = f"WHERE {' AND '.join(place(source, asked.after, False, parameters))}"
-    limit = parameters.add(asked.limit, "bigint")
+    if selection.after is not None:
+        behind = f"WHERE {' AND '.join(place(source, selection.after, False, parameters))}"
+    limit = parameters.add(selection.limit, "bigint")
     users = "count(DISTINCT user_id)" if asked.counts_users else "NULL::int8"
     # Made of fixed expressions and parameters only.
     text = f"""

@@ -22,6 +22,7 @@ from fernando_telemetry.storage.list_statement import (
     Selection,
     Source,
     compiled,
+    filtered,
     order,
     statement,
 )
@@ -119,7 +120,7 @@ def _is_of_series(condition: Condition) -> bool:
 
 async def _matching_series(connection: Connection, conditions: list[Condition]) -> list[int]:
     parameters = Parameters()
-    text = " AND ".join([_SERIES.base.rstrip(), *compiled(conditions, _SERIES, parameters)])
+    text = filtered(_SERIES.base, compiled(conditions, _SERIES, parameters))
     return [row[0] for row in await connection.fetch(text, *parameters.values)]
 
 

@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from operator import itemgetter
 from typing import Final
 
 from fernando_telemetry.domain.paging import Position
-from fernando_telemetry.storage.list_statement import (
-    Key,
-    Parameters,
-    Selection,
-    Source,
-    statement,
-)
-from fernando_telemetry.storage.lists import Row, slices
+from fernando_telemetry.storage.list_statement import Key, Parameters, Selection, Source
+from fernando_telemetry.storage.lists import Row, in_order
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
 
@@ -26,7 +19,6 @@ _EXPRESSIONS: Final = {"series_id": "identity_hash"}
 _ALL: Final = Source(sql.all_series, _KEYS, _EXPRESSIONS)
 _ACTIVE: Final = Source(sql.active_series, _KEYS, _EXPRESSIONS)
 SERIES_KEY_TYPES: Final = _ALL.key_types
-_keys_of = itemgetter(*(key.name for key in _KEYS))
 
 
 async def listed_series(
@@ -43,7 +35,5 @@ async def listed_series(
     if active_only:
         source = _ACTIVE
         parameters = Parameters(selection.time_range.start, selection.time_range.end)
-    text = statement(source, selection, parameters)
-    async for rows in slices(connection, text, parameters):
-        for row in rows:
-            yield _keys_of(row), row
+    async for found in in_order(connection, source, selection, parameters):
+        yield found

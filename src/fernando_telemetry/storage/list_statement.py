@@ -233,6 +233,11 @@ def _nested(path: Iterable[str], inner: str) -> str:
     return "".join(f"{{{key}:" for key in keys) + inner + "}" * len(keys)
 
 
+def filtered(base: str, conditions: Iterable[str]) -> str:
+    """Add conditions to a statement that ends in a WHERE clause."""
+    return " AND ".join([base.rstrip(), *conditions])
+
+
 def statement(source: Source, selection: Selection, parameters: Parameters) -> str:
     """Put the statement of one page together.
 
@@ -244,7 +249,7 @@ def statement(source: Source, selection: Selection, parameters: Parameters) -> s
     conditions = compiled(selection.conditions, source, parameters)
     if selection.after is not None:
         conditions += place(source, selection.after, selection.descending, parameters)
-    text = " AND ".join([source.base.rstrip(), *conditions])
+    text = filtered(source.base, conditions)
     limit = parameters.add(selection.limit, "bigint")
     return f"{text}\n{order(source.keys, descending=selection.descending)} LIMIT {limit}"
 

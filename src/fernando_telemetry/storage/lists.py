@@ -69,10 +69,34 @@ async def listed(
     """
     time_range = selection.time_range
     parameters = Parameters(time_range.start, time_range.end, *fixed)
+    async for found in in_order(connection, source, selection, parameters):
+        yield found
+
+
+async def in_order(
+    connection: Connection, source: Source, selection: Selection, parameters: Parameters
+) -> AsyncIterator[tuple[Position, Row]]:
+    """Give the rows of a selection in order, each with its keys.
+
+    Args:
+        connection: Inside a transaction, which the cursor needs.
+        source: What is read.
+        selection: Which rows of it.
+        parameters: Holds the values of the base's parameters.
+    """
     keys_of = itemgetter(*(key.name for key in source.keys))
     async for rows in slices(connection, statement(source, selection, parameters), parameters):
         for row in rows:
             yield keys_of(row), row
+
+
+async def has_more_rows(
+    connection: Connection, text: str, parameters: Parameters, row_budget: int
+) -> bool:
+    """Tell whether a statement has more rows than a budget; one row more is read at most."""
+    beyond = parameters.add(row_budget, "bigint")
+    found = await connection.fetchrow(f"{text} OFFSET {beyond} LIMIT 1", *parameters.values)
+    return found is not None
 
 
 async def slices(

@@ -20,10 +20,11 @@ from fernando_telemetry.storage.list_statement import (
     Selection,
     Source,
     compiled,
+    filtered,
     order,
     place,
 )
-from fernando_telemetry.storage.lists import SPANS
+from fernando_telemetry.storage.lists import SPANS, has_more_rows
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
 
@@ -90,10 +91,7 @@ async def _summarized(
 async def _check_budget(connection: Connection, selection: Selection, row_budget: int) -> None:
     parameters = Parameters(selection.time_range.start, selection.time_range.end)
     matching = _matching(selection, parameters)
-    beyond = parameters.add(row_budget, "bigint")
-    # Reads one row more than the budget at most.
-    text = f"{matching} OFFSET {beyond} LIMIT 1"
-    if await connection.fetchrow(text, *parameters.values) is not None:
+    if await has_more_rows(connection, matching, parameters, row_budget):
         raise QueryTooExpensive(
             f"More than {row_budget:,} spans match; a shorter time range or a filter finds less."
         )
@@ -114,5 +112,4 @@ def _statement(selection: Selection) -> tuple[str, Parameters]:
 
 
 def _matching(selection: Selection, parameters: Parameters) -> str:
-    conditions = compiled(selection.conditions, SPANS, parameters)
-    return " AND ".join([sql.matching_spans.rstrip(), *conditions])
+    return filtered(sql.matching_spans, compiled(selection.conditions, SPANS, parameters))

@@ -17,11 +17,11 @@ from fernando.telemetry.v1.event_service_pb2_grpc import EventServiceServicer
 from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.events import EventQueries
 from fernando_telemetry.transport.converters.event import (
+    bucket_of,
     event_message,
     event_summary_message,
-    summary_request,
 )
-from fernando_telemetry.transport.converters.query import list_request
+from fernando_telemetry.transport.converters.query import list_request, summary_request
 from fernando_telemetry.transport.pages import PageOf
 
 
@@ -46,7 +46,13 @@ class EventService(EventServiceServicer):
     ) -> SummarizeEventsResponse:
         """Give a page of counts."""
         page = PageOf(event_summary_message)
-        token = await self._queries.summarize(summary_request(request), page.take)
+        token = await self._queries.summarize(
+            summary_request(request),
+            page.take,
+            group_by=request.group_by,
+            bucket=bucket_of(request),
+            exact_unique_counts=request.exact_unique_counts,
+        )
         return SummarizeEventsResponse(summaries=page.records, next_page_token=token)
 
     async def TailEvents(

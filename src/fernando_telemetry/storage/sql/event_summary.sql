@@ -3,6 +3,7 @@
 -- will call __other__ is called so before it is folded too. A filter is added to it.
 -- $1 start timestamptz and $2 end timestamptz of the request: not used here
 -- $3 start timestamptz, $4 end timestamptz, exclusive: whole hours
+-- $5 most_names int8: names that an hour and licence tell apart, as in the fold
 SELECT hour AS event_timestamp, event_type, event_category, event_name, license_id, source,
     NULL::text AS user_id, event_count, duration_count, duration_sum, duration_buckets,
     duration_counts
@@ -18,7 +19,7 @@ FROM (
                 AND n.hour = d.hour AND n.license_id = d.license_id
                 AND n.event_name = d.event_name)
             OR (SELECT count(*) FROM event_hour_names n WHERE n.shard = d.shard
-                AND n.hour = d.hour AND n.license_id = d.license_id) < 1000
+                AND n.hour = d.hour AND n.license_id = d.license_id) < $5::int8
             THEN event_name ELSE '__other__' END,
         nullif(license_id, ''), nullif(source, ''), event_count,
         duration_count, duration_sum, duration_buckets, duration_counts

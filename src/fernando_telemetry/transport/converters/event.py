@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 from fernando.telemetry.v1 import Event, EventType, SummarizeEventsRequest
 from fernando.telemetry.v1 import EventSummary as EventSummaryMessage
 from fernando_telemetry.domain.vocabulary import EVENT_TYPES
-from fernando_telemetry.queries.events import EventSummary, SummaryRequest
+from fernando_telemetry.queries.events import EventSummary
 from fernando_telemetry.queries.pages import Row
-from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.timestamp import timedelta_of, timestamp_of
 
 _TYPES: Final = {word: EventType.Value(f"EVENT_TYPE_{word.upper()}") for word in EVENT_TYPES}
@@ -39,23 +39,13 @@ def event_message(row: Row) -> Event:
     )
 
 
-def summary_request(message: SummarizeEventsRequest) -> SummaryRequest:
-    """Give the request for a summary.
+def bucket_of(message: SummarizeEventsRequest) -> timedelta | None:
+    """Give the length of a time bucket; None: one for the range.
 
     Raises:
-        InvalidTimeRange: The time range is missing, half given or reversed.
-        InvalidField: It is out of the calendar, or the bucket is no length of time.
+        InvalidField: It is no length of time.
     """
-    return SummaryRequest(
-        time_range_of(message.time_range),
-        message.filter,
-        tuple(message.group_by),
-        timedelta_of(message.bucket, "bucket") if message.HasField("bucket") else None,
-        message.exact_unique_counts,
-        message.page_size,
-        message.page_token,
-        message.min_commit_token,
-    )
+    return timedelta_of(message.bucket, "bucket") if message.HasField("bucket") else None
 
 
 def event_summary_message(summary: EventSummary) -> EventSummaryMessage:
