@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 from grpc import aio
@@ -96,9 +97,9 @@ async def _measured(
         if turn > 0 and time.monotonic() - begun > PATIENCE_SECONDS:
             break
         asking = question.draw(week, chance)
-        sql_ms, found = await _timed(lambda asking=asking: _fetched(connection, asking))  # type: ignore[misc]
+        sql_ms, found = await _timed(partial(_fetched, connection, asking))
         if asking.call is not None:
-            call_ms, given = await _timed(lambda asking=asking: asking.call(channel))  # type: ignore[misc]
+            call_ms, given = await _timed(partial(asking.call, channel))
             if given != found:
                 raise BenchFailed(
                     f"{question.key}: the service gave {given} rows, the same SQL {found}."

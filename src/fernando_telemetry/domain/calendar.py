@@ -10,6 +10,8 @@ from typing import Final, Literal
 # the last span of each day is the shorter one.
 PartitionLength = Literal["month"] | int
 
+# Where Unix time begins.
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 DAY: Final = 86_400
 HOUR: Final = 3_600
 TEN_MINUTES: Final = 600

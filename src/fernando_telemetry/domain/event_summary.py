@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.errors import InvalidField, QueryTooExpensive
 from fernando_telemetry.domain.limits import QUERY_BUCKETS
 from fernando_telemetry.domain.time_range import TimeRange
 
 GROUP_COLUMNS: Final = ("event_type", "event_category", "event_name", "license_id", "source")
 HOUR: Final = timedelta(hours=1)
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_BUCKET: Final = timedelta(days=3_653)
 
 
@@ -85,6 +85,6 @@ def whole_hours(
     if bucket is not None and bucket % HOUR:
         return None
     begin = max(time_range.start, oldest)
-    start = begin + (-(begin - _EPOCH)) % HOUR
-    end = time_range.end - (time_range.end - _EPOCH) % HOUR
+    start = begin + (-(begin - EPOCH)) % HOUR
+    end = time_range.end - (time_range.end - EPOCH) % HOUR
     return TimeRange(start, end) if start < end else None

@@ -12,10 +12,11 @@ from __future__ import annotations
 import hashlib
 import struct
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.errors import InvalidField, InvalidPageToken
 from fernando_telemetry.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAXIMUM
 from fernando_telemetry.domain.token_text import to_bytes, to_text
@@ -29,7 +30,6 @@ TOKEN_VERSION: Final = 1
 TOKEN_CHARACTERS: Final = 12_288
 _DIGEST_BYTES: Final = 16
 _TEXT_BYTES: Final = 512
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 _DAMAGED: Final = (
@@ -138,7 +138,7 @@ class PageTokens:
 def _pack(kind: KeyType, value: Any) -> bytes:
     match kind:
         case "time":
-            return struct.pack(">q", (value - _EPOCH) // _MICROSECOND)
+            return struct.pack(">q", (value - EPOCH) // _MICROSECOND)
         case "uuid":
             packed: bytes = value.bytes
             return packed
@@ -161,7 +161,7 @@ def _unpack(kind: KeyType, packed: bytes) -> tuple[Any, bytes]:
     match kind:
         case "time":
             (micros,) = struct.unpack(">q", packed[:8])
-            return _EPOCH + timedelta(microseconds=micros), packed[8:]
+            return EPOCH + timedelta(microseconds=micros), packed[8:]
         case "uuid":
             return UUID(bytes=packed[:16]), packed[16:]
         case "int4":

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import datetime, timedelta
 
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.trace_tree import TraceTree
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +53,7 @@ def summarized(trace_id: str, tree: TraceTree) -> TraceSummary:
         trace_id=trace_id,
         root_service_name=root.service_name if root else "",
         root_operation_name=root.operation_name if root else "",
-        start_time=_EPOCH + timedelta(microseconds=start),
+        start_time=EPOCH + timedelta(microseconds=start),
         duration_ms=(max(span.end for span in spans) - start) / 1000,
         span_count=len(spans),
         error_count=sum(span.is_error for span in spans),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from ipaddress import ip_address
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import RecordKind
 from fernando_telemetry.storage.rows import EVENTS, SAMPLES, RawTable, Row
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MICROS_PER_SECOND: Final = 1_000_000
 INET_HEAD_BYTES: Final = 4
 

@@ -7,7 +7,7 @@ and equal codes a group: nothing is done row by row in Python.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 from math import log
 from typing import Any, Final
@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fernando_telemetry.domain.calendar import HOUR
+from fernando_telemetry.domain.calendar import EPOCH, HOUR
 from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET
-from fernando_telemetry.storage.columns import EPOCH, MICROS_PER_SECOND, Integers, moment
+from fernando_telemetry.storage.columns import MICROS_PER_SECOND, Integers, moment
 from fernando_telemetry.storage.marks import FlushBatch
 from fernando_telemetry.storage.rows import EVENTS, Row
 
@@ -42,6 +42,7 @@ _READ: Final = (*EVENT_KEYS, "duration_ms")
 _PLACES: Final = tuple(EVENTS.given.index(name) for name in _READ)
 _TYPES: Final = (*(pa.string() for _ in EVENT_KEYS), pa.float64())
 _BUCKETS: Final = 1 << 16
+_MICROSECOND: Final = timedelta(microseconds=1)
 
 
 def event_deltas(batches: Sequence[FlushBatch], flushed_at: datetime) -> list[Row]:
@@ -108,16 +109,11 @@ def _events_of(batches: Sequence[FlushBatch]) -> tuple[pa.Table, Integers]:
         ]
         parts.append(pa.RecordBatch.from_arrays(arrays, names=list(_READ)))
         times = [row[EVENTS.time_index] for row in plain]
-        micros.append(np.array([_micros(time) for time in times], np.int64))
+        micros.append(np.array([(time - EPOCH) // _MICROSECOND for time in times], np.int64))
     if not parts:
         return pa.table({}), np.zeros(0, np.int64)
     schema = pa.schema(list(zip(_READ, _TYPES, strict=True)))
     return pa.Table.from_batches([part.cast(schema) for part in parts]), np.concatenate(micros)
-
-
-def _micros(time: datetime) -> int:
-    since = time - EPOCH
-    return (since.days * 86_400 + since.seconds) * MICROS_PER_SECOND + since.microseconds
 
 
 def _texts(words: pa.Array, numbers: Integers) -> list[str]:

@@ -6,12 +6,12 @@ A whole span may have half a megabyte, so only those of the page are read whole.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from fernando_telemetry.domain.errors import QueryTooExpensive
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.domain.trace_tree import PlacedSpan, TraceSpan
+from fernando_telemetry.storage.columns import moment
 from fernando_telemetry.storage.list_statement import Parameters
 from fernando_telemetry.storage.lists import Row, slices
 from fernando_telemetry.storage.sessions import Connection
@@ -20,7 +20,6 @@ from fernando_telemetry.storage.statements import load
 sql = load("list_trace")
 
 OUTLINE_SLICE: Final = 2_000
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 async def outlined_trace(
@@ -69,8 +68,8 @@ async def placed_rows(
     """
     starts = [one.span.start for one in placed]
     parameters = Parameters(
-        _EPOCH + timedelta(microseconds=min(starts)),
-        _EPOCH + timedelta(microseconds=max(starts)),
+        moment(min(starts)),
+        moment(max(starts)),
         trace_id,
         [one.span.flush_id for one in placed],
         [one.span.ordinal for one in placed],

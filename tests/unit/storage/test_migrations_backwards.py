@@ -1,8 +1,9 @@
-"""A downgrade takes everything away, so that the next upgrade finds an empty database."""
+"""Migrations step by step: what a downgrade takes away, and what an upgrade brings along."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import asyncpg
 from alembic import command
@@ -16,29 +17,39 @@ from fernando_telemetry.storage.migrating import engine_for, migrate, scripts_fo
 from tests.conftest import session_settings, with_database
 
 
-async def test_down_and_up_again(postgres: EmbeddedPostgres) -> None:
+async def empty_database(postgres: EmbeddedPostgres, name: str) -> str:
+    """Create a database and give its DSN."""
     admin = await asyncpg.connect(postgres.dsn)
-    await admin.execute("CREATE DATABASE down_and_up")
+    await admin.execute(f"CREATE DATABASE {name}")
     await admin.close()
-    dsn = with_database(postgres.dsn, "down_and_up")
+    return with_database(postgres.dsn, name)
+
+
+async def run_alembic(dsn: str, run: Callable[[Config, str], None], revision: str) -> None:
+    """Move a database to a revision."""
+    config = Config()
+    config.set_main_option("script_location", str(scripts_folder()))
+    config.set_main_option("path_separator", "os")
+
+    def move(connection: Connection) -> None:
+        config.attributes["connection"] = connection
+        run(config, revision)
+
+    engine = engine_for(dsn)
+    async with engine.connect() as connection:
+        await connection.run_sync(move)
+        await connection.commit()
+    await engine.dispose()
+
+
+async def test_down_and_up_again(postgres: EmbeddedPostgres) -> None:
+    dsn = await empty_database(postgres, "down_and_up")
     await migrate(session_settings(dsn), allowed=True)
     opened = await asyncpg.connect(dsn)
     relations = "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     types = "SELECT count(*) FROM pg_type WHERE typtype = 'e'"
     whole = await opened.fetchval(relations), await opened.fetchval(types)
-    config = Config()
-    config.set_main_option("script_location", str(scripts_folder()))
-    config.set_main_option("path_separator", "os")
-
-    def downgrade(connection: Connection) -> None:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-
-    engine = engine_for(dsn)
-    async with engine.connect() as connection:
-        await connection.run_sync(downgrade)
-        await connection.commit()
-    await engine.dispose()
+    await run_alembic(dsn, command.downgrade, "base")
     left = await opened.fetch(
         "SELECT relname::text FROM pg_class WHERE relnamespace = 'public'::regnamespace"
     )
@@ -50,23 +61,8 @@ async def test_down_and_up_again(postgres: EmbeddedPostgres) -> None:
 
 
 async def test_events_of_before_come_into_the_roll_up(postgres: EmbeddedPostgres) -> None:
-    admin = await asyncpg.connect(postgres.dsn)
-    await admin.execute("CREATE DATABASE events_of_before")
-    await admin.close()
-    dsn = with_database(postgres.dsn, "events_of_before")
-    config = Config()
-    config.set_main_option("script_location", str(scripts_folder()))
-    config.set_main_option("path_separator", "os")
-
-    def first_five(connection: Connection) -> None:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0005")
-
-    engine = engine_for(dsn)
-    async with engine.connect() as connection:
-        await connection.run_sync(first_five)
-        await connection.commit()
-    await engine.dispose()
+    dsn = await empty_database(postgres, "events_of_before")
+    await run_alembic(dsn, command.upgrade, "0005")
     opened = await asyncpg.connect(dsn)
     await opened.execute(
         "CREATE TABLE before PARTITION OF telemetry_events FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from fernando_telemetry.domain.limits import (
     FUTURE_SECONDS,
@@ -11,7 +11,6 @@ from fernando_telemetry.domain.limits import (
     PERIOD_END_FUTURE_DAYS,
 )
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # PostgreSQL's timestamptz goes further; Python's datetime and RFC 3339 do not.
 FIRST_SECOND = -62_135_596_800
 # The driver takes the very first moment (Go's zero time) for -infinity.

@@ -8,11 +8,12 @@ from itertools import pairwise
 
 from fernando.telemetry.v1 import Distribution, MetricSeries, SystemMetric
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.domain.verdicts import Rejection
 from fernando_telemetry.domain.vocabulary import METRIC_TYPES, TEMPORALITIES
 from fernando_telemetry.ingest.checks import values
-from fernando_telemetry.ingest.checks.context import EPOCH, CheckContext
+from fernando_telemetry.ingest.checks.context import CheckContext
 from fernando_telemetry.storage.rows import DISTRIBUTIONS, SAMPLES, RawTable, Row
 
 INT8_MAXIMUM = (1 << 63) - 1

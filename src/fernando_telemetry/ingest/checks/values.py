@@ -11,9 +11,10 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from fernando_telemetry.domain import limits
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.identifiers import normal_span_id, normal_trace_id
 from fernando_telemetry.domain.verdicts import Rejection
-from fernando_telemetry.ingest.checks.context import EPOCH, FIRST_SECOND, LAST_SECOND
+from fernando_telemetry.ingest.checks.context import FIRST_SECOND, LAST_SECOND
 
 
 def text(value: str, path: str, limit: int = limits.INDEXED_TEXT_BYTES) -> str | None:

@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fernando_telemetry.ingest.checks.context import EPOCH, CheckContext, RecordDefaults
+from fernando_telemetry.domain.calendar import EPOCH
+from fernando_telemetry.ingest.checks.context import CheckContext, RecordDefaults
 from fernando_telemetry.ingest.columnar.texts import Integers, Texts, nullable
 
 MICROSECOND = timedelta(microseconds=1)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.errors import InvalidField
 
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST_SECOND: Final = -62_135_596_800
 _LAST_SECOND: Final = 253_402_300_799
 _SECONDS_PER_DAY: Final = 86_400
@@ -20,7 +20,7 @@ _LONGEST_SECONDS: Final = 315_576_000_000
 
 def timestamp_of(time: datetime) -> Timestamp:
     """Give an aware time as a message."""
-    since = time - _EPOCH
+    since = time - EPOCH
     return Timestamp(
         seconds=since.days * _SECONDS_PER_DAY + since.seconds, nanos=since.microseconds * 1_000
     )
@@ -36,7 +36,7 @@ def datetime_of(stamp: Timestamp, path: str) -> datetime:
         raise InvalidField(path, "a time of the years 1 to 9999 is needed.")
     if not 0 <= stamp.nanos < 1_000_000_000:
         raise InvalidField(f"{path}.nanos", "0 to 999,999,999 are allowed.")
-    return _EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)
+    return EPOCH + timedelta(seconds=stamp.seconds, microseconds=stamp.nanos // 1_000)
 
 
 def timedelta_of(duration: Duration, path: str) -> timedelta:
