@@ -7,6 +7,7 @@ int16 count of fields and per field an int32 length before its bytes, an int16 -
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -130,6 +131,23 @@ def encode_rows(
             if piece := _encoded(encoder.write_batch, batch):
                 yield piece
             done += count
+    yield _encoded(encoder.finish)
+
+
+def can_encode() -> bool:
+    """Tell whether there is pgpq: it has no wheel for every machine."""
+    return importlib.util.find_spec("pgpq") is not None
+
+
+def encode_batch(batch: pa.RecordBatch) -> Iterator[bytes]:
+    """Encode rows as they are; types that PostgreSQL reads from the same bytes will do."""
+    from pgpq import ArrowToPostgresBinaryEncoder
+
+    encoder = ArrowToPostgresBinaryEncoder(batch.schema)
+    yield _encoded(encoder.write_header)
+    for start in range(0, len(batch), SLICE_ROWS):
+        if piece := _encoded(encoder.write_batch, batch.slice(start, SLICE_ROWS)):
+            yield piece
     yield _encoded(encoder.finish)
 
 

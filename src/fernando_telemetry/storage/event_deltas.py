@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from itertools import pairwise
 from math import log
 from typing import Any, Final
 
@@ -18,9 +17,9 @@ import pyarrow.compute as pc
 
 from fernando_telemetry.domain.calendar import EPOCH, HOUR
 from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET
-from fernando_telemetry.storage.columns import MICROS_PER_SECOND, Integers, moment
+from fernando_telemetry.storage.columns import MICROS_PER_SECOND, Integers
 from fernando_telemetry.storage.marks import FlushBatch
-from fernando_telemetry.storage.rows import EVENTS, Row
+from fernando_telemetry.storage.rows import EVENTS
 
 EVENT_KEYS: Final = ("event_type", "event_category", "event_name", "license_id", "source")
 EVENT_DELTA_COLUMNS: Final = (
@@ -37,6 +36,7 @@ EVENT_DELTA_COLUMNS: Final = (
 # One shard: deltas of many producers would multiply the groups. Readers sum over shards.
 SHARD: Final = 0
 
+_TIME: Final = pa.timestamp("us", "UTC")
 _HOUR_MICROS: Final = HOUR * MICROS_PER_SECOND
 _READ: Final = (*EVENT_KEYS, "duration_ms")
 _PLACES: Final = tuple(EVENTS.given.index(name) for name in _READ)
@@ -45,7 +45,7 @@ _BUCKETS: Final = 1 << 16
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
-def event_deltas(batches: Sequence[FlushBatch], flushed_at: datetime) -> list[Row]:
+def event_deltas(batches: Sequence[FlushBatch], flushed_at: datetime) -> pa.RecordBatch | None:
     """Group the events of a flush's fresh batches.
 
     Args:
@@ -53,11 +53,11 @@ def event_deltas(batches: Sequence[FlushBatch], flushed_at: datetime) -> list[Ro
         flushed_at: The flush's time by the database's clock.
 
     Returns:
-        A row of EVENT_DELTA_COLUMNS for each hour and key.
+        A row of EVENT_DELTA_COLUMNS for each hour and key; None where there are no events.
     """
     columns, micros = _events_of(batches)
     if not len(micros):
-        return []
+        return None
     _, codes = np.unique(micros // _HOUR_MICROS, return_inverse=True)
     texts: list[tuple[pa.Array, Integers]] = []
     for name in EVENT_KEYS:
@@ -72,23 +72,20 @@ def event_deltas(batches: Sequence[FlushBatch], flushed_at: datetime) -> list[Ro
     has_one = durations.is_valid().to_numpy(zero_copy_only=False)
     values = durations.drop_null().to_numpy(zero_copy_only=False)
     timed = codes[has_one]
-    duration_counts = np.bincount(timed, minlength=len(counts))
-    sums = np.bincount(timed, weights=values, minlength=len(counts))
-    histograms = _histograms(timed, values, len(counts))
-    keys = [_texts(words, numbers[firsts]) for words, numbers in texts]
-    starts = [moment(hour * _HOUR_MICROS) for hour in (micros[firsts] // _HOUR_MICROS).tolist()]
-    return [
-        (flushed_at, SHARD, start, *key, count, duration_count, total, buckets, of_buckets)
-        for start, key, count, duration_count, total, (buckets, of_buckets) in zip(
-            starts,
-            zip(*keys, strict=True),
-            counts.tolist(),
-            duration_counts.tolist(),
-            sums.tolist(),
-            histograms,
-            strict=True,
-        )
-    ]
+    hours = micros[firsts] // _HOUR_MICROS * _HOUR_MICROS
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.repeat(pa.scalar(flushed_at, _TIME), len(counts)),
+            pa.repeat(pa.scalar(SHARD, pa.int16()), len(counts)),
+            pa.array(hours).cast(_TIME),
+            *(_texts(words, numbers[firsts]) for words, numbers in texts),
+            pa.array(counts),
+            pa.array(np.bincount(timed, minlength=len(counts))),
+            pa.array(np.bincount(timed, weights=values, minlength=len(counts))),
+            *_histograms(timed, values, len(counts)),
+        ],
+        names=list(EVENT_DELTA_COLUMNS),
+    )
 
 
 def _events_of(batches: Sequence[FlushBatch]) -> tuple[pa.Table, Integers]:
@@ -116,20 +113,21 @@ def _events_of(batches: Sequence[FlushBatch]) -> tuple[pa.Table, Integers]:
     return pa.Table.from_batches([part.cast(schema) for part in parts]), np.concatenate(micros)
 
 
-def _texts(words: pa.Array, numbers: Integers) -> list[str]:
-    known: list[str] = [*words.to_pylist(), ""]
-    return [known[number] for number in numbers.tolist()]
+def _texts(words: pa.Array, numbers: Integers) -> pa.Array:
+    """Give the texts of numbers; the one behind the last stands for none, which is ''."""
+    return pa.concat_arrays([words, pa.array([""])]).take(pa.array(numbers))
 
 
 def _histograms(
     groups: Integers, values: np.ndarray[Any, np.dtype[np.float64]], count: int
-) -> list[tuple[list[int], list[int]]]:
+) -> tuple[pa.Array, pa.Array]:
     """Give each group's sparse histogram: buckets in their order, and how many lie in each."""
     buckets = np.full(len(values), ZERO_BUCKET, np.int64)
     positive = values > 0
     buckets[positive] = np.ceil(np.log(values[positive]) / log(BASE)).astype(np.int64)
     met, counts = np.unique(groups * _BUCKETS + (buckets - ZERO_BUCKET), return_counts=True)
-    edges = np.searchsorted(met, np.arange(count + 1) * _BUCKETS).tolist()
-    of_met = (met % _BUCKETS + ZERO_BUCKET).tolist()
-    of_counts = counts.tolist()
-    return [(of_met[start:stop], of_counts[start:stop]) for start, stop in pairwise(edges)]
+    edges = pa.array(np.searchsorted(met, np.arange(count + 1) * _BUCKETS).astype(np.int32))
+    of_met = pa.array((met % _BUCKETS + ZERO_BUCKET).astype(np.int16))
+    return pa.ListArray.from_arrays(edges, of_met), pa.ListArray.from_arrays(
+        edges, pa.array(counts)
+    )

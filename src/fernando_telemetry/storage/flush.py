@@ -16,10 +16,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import asyncpg
+import pyarrow as pa
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.flush_ids import flush_id_of
 from fernando_telemetry.domain.series import SeriesIdentity
+from fernando_telemetry.storage.copy_binary import can_encode, encode_batch
 from fernando_telemetry.storage.event_deltas import EVENT_DELTA_COLUMNS, event_deltas
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
@@ -237,12 +239,25 @@ class Lane:
                         table.name, source=_paced(source), columns=table.columns, format="binary"
                     )
             extents += rows.extent()
-        if deltas := event_deltas(batches, ingested_at):
-            await self._connection.copy_records_to_table(
-                EVENT_DELTAS.name, records=deltas, columns=EVENT_DELTA_COLUMNS
-            )
+        await self._copy_deltas(event_deltas(batches, ingested_at))
         today: date = ingested_at.astimezone(UTC).date()
         await self._connection.execute(sql.insert_flush, today, flush_id, ingested_at, *extents)
+
+    async def _copy_deltas(self, deltas: pa.RecordBatch | None) -> None:
+        if deltas is None:
+            return
+        if can_encode():
+            await self._connection.copy_to_table(
+                EVENT_DELTAS.name,
+                source=_paced(encode_batch(deltas)),
+                columns=EVENT_DELTA_COLUMNS,
+                format="binary",
+            )
+        else:
+            rows = zip(*(column.to_pylist() for column in deltas.columns), strict=True)
+            await self._connection.copy_records_to_table(
+                EVENT_DELTAS.name, records=rows, columns=EVENT_DELTA_COLUMNS
+            )
 
 
 async def _paced(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:

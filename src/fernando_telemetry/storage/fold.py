@@ -17,7 +17,7 @@ from fernando_telemetry.storage.statements import load
 
 sql = load("fold")
 
-FOLD_INTERVAL_SECONDS: Final = 1.0
+FOLD_INTERVAL_SECONDS: Final = 3.0
 CLEAN_DELTAS_SECONDS: Final = 600.0
 # In one transaction: some seconds of ingest at full rate.
 MOST_DELTAS: Final = 50_000
