@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -55,7 +57,12 @@ async def flowing(producers: list[NumberedProducer]) -> None:
 
 async def failing_call(address: str) -> tuple[RpcFailed, float]:
     """Send one event that must fail; gives the failure and the seconds it took."""
-    event = Event(event_type=EventType.EVENT_TYPE_USER_ACTION, event_name="unary")
+    event = Event(
+        event_type=EventType.EVENT_TYPE_USER_ACTION,
+        event_name="unary",
+        # More than the pages of a full disk may still have room for: a small row finds some.
+        event_data=json.dumps({"noise": random.Random(0).randbytes(100_000).hex()}),
+    )
     request = IngestTelemetryRequest(records=TelemetryRecords(events=[event]))
     begun = time.monotonic()
     async with aio.insecure_channel(address) as channel:
