@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -50,10 +51,16 @@ def pytest_configure(config: pytest.Config) -> None:
     """Set the size of hypothesis tests, and where temporary folders lie."""
     whole = config.getoption("-m") == "fuzz"
     hypothesis.settings.register_profile(
-        "share", max_examples=FUZZ_EXAMPLES_WHOLE if whole else FUZZ_EXAMPLES
+        "share",
+        max_examples=FUZZ_EXAMPLES_WHOLE if whole else FUZZ_EXAMPLES,
+        # How long an example takes says more of the machine than of the program.
+        deadline=None,
     )
     hypothesis.settings.load_profile("share")
     _keep_temporary_folders_in_memory()
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts what runs behind it so, and programs under test would inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _keep_temporary_folders_in_memory() -> None:
@@ -123,7 +130,10 @@ async def database(postgres: EmbeddedPostgres, template_database: str) -> AsyncI
     """DSN of a migrated database of the test's own."""
     name = next(_names)
     connection = await asyncpg.connect(postgres.dsn)
-    await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+    # Copying files takes half as long as logging pages, and a database dropped soon needs no log.
+    await connection.execute(
+        f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY"
+    )
     yield with_database(postgres.dsn, name)
     await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
     await connection.close()
@@ -132,7 +142,16 @@ async def database(postgres: EmbeddedPostgres, template_database: str) -> AsyncI
 @pytest.fixture
 def settings(database: str, tmp_path: Path) -> Settings:
     """Settings of a server on the test's database."""
-    return Settings(dsn=database, data_dir=tmp_path, port=0, agent=False, health_interval_seconds=0)
+    return Settings(
+        dsn=database,
+        data_dir=tmp_path,
+        port=0,
+        agent=False,
+        health_interval_seconds=0,
+        # A call here is sent once. Where many tests share the machine, making the partitions of a
+        # new server's day can hold a flush for longer than the 2 s after which clients try again.
+        unary_wait_seconds=30.0,
+    )
 
 
 @pytest.fixture

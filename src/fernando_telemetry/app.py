@@ -1,57 +1,54 @@
-"""The only place that wires: database -> storage -> services -> servers; start, drain, stop."""
+"""Wires a server: database -> storage -> services -> transport; start, drain, stop.
+
+What belongs to the write path alone is put together in write_path.py, the upkeep in upkeep.py.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import structlog
 
-from fernando_telemetry.domain.disk_room import RoomLimits
-from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.heap import Heap
-from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
-from fernando_telemetry.ingest.group_commit import GroupCommit
 from fernando_telemetry.ingest.own_metrics import OwnMetrics
-from fernando_telemetry.ingest.rejected import RejectedKeeper
-from fernando_telemetry.ingest.replay import Replays
-from fernando_telemetry.ingest.service import IngestOptions, IngestService
+from fernando_telemetry.ingest.service import IngestService
+from fernando_telemetry.loops import Loops
 from fernando_telemetry.queries.events import EventQueries
+from fernando_telemetry.queries.export import ExportOptions, ExportQueries
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.queries.rejected import RejectedQueries
+from fernando_telemetry.queries.retention import RetentionQueries
+from fernando_telemetry.queries.tails import Tails
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.settings import Settings
-from fernando_telemetry.storage.disk import least_room
+from fernando_telemetry.storage.duties import DutyFaults
 from fernando_telemetry.storage.migrating import migrate
-from fernando_telemetry.storage.oldest_partitions import OldestPartitions
-from fernando_telemetry.storage.partitions import (
-    Partitions,
-    raw_tables,
-)
-from fernando_telemetry.storage.producers import Producers
+from fernando_telemetry.storage.notices import CommitListener
 from fernando_telemetry.storage.rejected_records import RejectedRecords
-from fernando_telemetry.storage.series import SeriesDictionary
-from fernando_telemetry.storage.series_admission import SeriesLimits
+from fernando_telemetry.storage.rollup import RollupTerms
 from fernando_telemetry.storage.server_facts import database_bytes, server_facts
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.snapshots import Snapshots
-from fernando_telemetry.storage.writer import Writer
 from fernando_telemetry.transport.admin_servicer import ServerIdentity, admin_servicer
+from fernando_telemetry.transport.converters.event import tailed_event
 from fernando_telemetry.transport.listening import require_safe_host
 from fernando_telemetry.transport.rejected_methods import RejectedMethods
+from fernando_telemetry.transport.retention_methods import RetentionMethods
 from fernando_telemetry.transport.server import GrpcServer, ServerOptions
 from fernando_telemetry.transport.services import SERVICES, registrations
-from fernando_telemetry.upkeep import Upkeep, retention_of
+from fernando_telemetry.upkeep import Upkeep
 from fernando_telemetry.workers.held_port import HeldPort
+from fernando_telemetry.write_path import WritePath
 
 log = structlog.get_logger(__name__)
 
@@ -76,8 +73,12 @@ class Application:
         self._readers: ReaderPool | None = None
         self._ingest: IngestService | None = None
         self._server: GrpcServer | None = None
-        self._loops: list[asyncio.Task[None]] = []
-        self._failure: asyncio.Future[BaseException] | None = None
+        self._tail_readers: ReaderPool | None = None
+        self._tails: Tails | None = None
+        self._counters = IngestCounters()
+        self._faults = DutyFaults(self._counters.note_problem)
+        self._loops: Loops | None = None
+        self._exports: ExportQueries | None = None
         self._identity: ServerIdentity | None = None
         self._upkeep: Upkeep | None = None
         self._heap = Heap()
@@ -99,8 +100,7 @@ class Application:
     @property
     def counters(self) -> IngestCounters:
         """What the write path has done so far."""
-        assert self._ingest is not None, "not started"
-        return self._ingest.counters
+        return self._counters
 
     @property
     def embedded(self) -> EmbeddedPostgres | None:
@@ -126,7 +126,7 @@ class Application:
             StartupError: One sentence; nothing is left running.
         """
         begun = time.monotonic()
-        self._failure = asyncio.get_running_loop().create_future()
+        self._loops = Loops(self._faults)
         settings = self._settings
         require_safe_host(settings.host, insecure_bind=settings.insecure_bind)
         if self._worker is None:
@@ -149,25 +149,27 @@ class Application:
 
     async def wait_failed(self) -> BaseException:
         """Wait until something the server cannot live without has ended; never else."""
-        assert self._failure is not None, "not started"
-        return await asyncio.shield(self._failure)
+        return await self._running_loops.failed()
 
     async def stop(self) -> None:
         """Drain: streams go elsewhere, what was accepted is committed and answered; then stop."""
-        settings = self._settings
+        seconds = self._settings.drain_seconds
         if self._server is not None and self._ingest is not None:
             await self._server.report_not_serving()
-            await self._ingest.drain(settings.drain_seconds)
+            async with asyncio.TaskGroup() as drains:
+                if self._tails is not None:
+                    self._tails.drain()
+                if self._exports is not None:
+                    drains.create_task(self._exports.drain(seconds))
+                drains.create_task(self._ingest.drain(seconds))
             await self._server.stop(1.0)
         await self._close()
         log.info("stopped")
 
     async def _close(self) -> None:
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        self._loops.clear()
-        for pool in (self._control, self._readers):
+        if self._loops is not None:
+            await self._loops.close()
+        for pool in (self._control, self._readers, self._tail_readers):
             if pool is not None:
                 await pool.close()
         if self._embedded is not None:
@@ -182,7 +184,7 @@ class Application:
         else:
             self._embedded = EmbeddedPostgres(settings)
             self.dsn = await self._embedded.start()
-            self._loops.append(asyncio.create_task(self._watch_embedded(self._embedded)))
+            self._running_loops.watch(self._watch_embedded(self._embedded), "embedded")
         control = SessionSettings.of(settings, settings.control_dsn or self.dsn, "control")
         await migrate(control, allowed=settings.migrate == "on")
         self._control = ControlPool(control, size=4)
@@ -204,89 +206,88 @@ class Application:
 
     async def _build(self) -> None:
         assert self._control is not None
-        assert self._readers is not None
-        settings = self._settings
-        upkeep = self._upkeep = Upkeep(settings, self.dsn, self._control)
-        partitions = upkeep.partitions
-        await upkeep.make_first_partitions()
-        records = RejectedRecords(self._control, settings.rejected_days)
-        self._ingest, group_commit, replays = await self._build_ingest(
-            self._control, partitions, records
-        )
-        self._watch(group_commit.run(), "group-commit")
-        self._watch(self._heap.keep_trimmed(lambda: group_commit.queued_bytes > 0), "heap")
-        self._watch_disk(self._ingest, group_commit, self._control, partitions)
-        for loop, name in upkeep.loops(records):
-            self._watch(loop, name)
-        snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
-        self._server = GrpcServer(
-            ServerOptions(
-                settings.host,
-                settings.port,
-                settings.insecure_bind,
-                settings.keepalive_seconds,
-                shares_port=self._worker is not None,
-            ),
-            SERVICES,
-            registrations(
-                self._ingest,
-                EventQueries(snapshots, settings.rollup_hourly_days),
-                MetricQueries(snapshots),
-                TraceQueries(snapshots),
-                admin_servicer(
-                    self._known_identity,
-                    self._ingest,
-                    partial(database_bytes, self._control),
-                    upkeep.count_unsealed,
-                    RejectedMethods(RejectedQueries(self._readers), replays),
-                ),
-            ),
-        )
-
-    async def _build_ingest(
-        self, control: ControlPool, partitions: Partitions, records: RejectedRecords
-    ) -> tuple[IngestService, GroupCommit, Replays]:
-        settings = self._settings
-        writer_session = SessionSettings.of(
-            settings, self.dsn, "writer", settings.database_command_timeout_seconds
-        )
-        series = SeriesDictionary(
-            control, SeriesLimits(settings.series_limit), settings.series_cache_bytes
-        )
-        budget = ByteBudget(settings.admitted_bytes, settings.admitted_bytes // 16)
-
-        def writers(count: int) -> list[Writer]:
-            return [Writer(writer_session, partitions, series) for _ in range(count)]
-
-        counters = IngestCounters()
-        rejected = RejectedKeeper(
-            records, counters, is_on=settings.rejected_keep, most_bytes=settings.rejected_bytes
-        )
-        await rejected.measure()
-        self._watch(rejected.run(), "rejected-records")
-        group_commit = GroupCommit(
-            writers(settings.writers),
-            writers(settings.quick_writers),
-            budget,
-            retention_of(settings),
-            counters,
+        upkeep = self._upkeep = Upkeep(self._settings, self.dsn, self._control, self._faults)
+        await upkeep.prepare()
+        records = RejectedRecords(self._control, self._settings.rejected_days)
+        write_path = WritePath(
+            self._settings,
+            self.dsn,
+            self._control,
+            upkeep.partitions,
+            upkeep.policies,
+            records,
+            self._counters,
             self._checker,
-            group_bytes=settings.flush_bytes,
-            group_batches=settings.flush_batches,
-            wait_seconds=settings.database_wait_seconds,
-            rejected=rejected,
-        )
-        ingest = IngestService(
-            group_commit,
-            Producers(control),
-            budget,
-            Grants(settings.granted_bytes),
-            counters,
-            IngestOptions(settings.unary_wait_seconds, settings.stream_age_seconds),
             self._heap.note_streams,
         )
-        replays = Replays(group_commit, records, ingest.refuse_when_draining)
-        return ingest, group_commit, replays
+        await write_path.prepare()
+        ingest = self._ingest = write_path.service
+        # Alone of all loops: without it nothing is acknowledged.
+        self._running_loops.watch(write_path.group_commit.run(), "group-commit")
+        self._keep(lambda: self._heap.keep_trimmed(lambda: ingest.queued_bytes > 0), "heap")
+        pgdata = self._embedded.pgdata if self._embedded is not None else None
+        for loop, name in [*write_path.loops(pgdata), *upkeep.loops(records)]:
+            self._keep(loop, name)
+        self._server = self._build_server(write_path, upkeep)
+
+    def _build_server(self, write_path: WritePath, upkeep: Upkeep) -> GrpcServer:
+        assert self._control is not None
+        assert self._readers is not None
+        settings = self._settings
+        tails = self._build_tails()
+        snapshots = Snapshots(self._readers, settings.commit_token_wait_seconds)
+        terms = RollupTerms(settings.rollup_minutely_days, settings.rollup_hourly_days)
+        exports = self._exports = ExportQueries(
+            snapshots,
+            ExportOptions(
+                settings.exports,
+                settings.query_timeout_seconds,
+                settings.export_stall_seconds,
+                settings.commit_token_wait_seconds,
+            ),
+        )
+        options = ServerOptions(
+            settings.host,
+            settings.port,
+            settings.insecure_bind,
+            settings.keepalive_seconds,
+            shares_port=self._worker is not None,
+        )
+        admin = admin_servicer(
+            self._known_identity,
+            write_path.service,
+            partial(database_bytes, self._control),
+            upkeep.count_unsealed,
+            RejectedMethods(RejectedQueries(self._readers), write_path.replays),
+            RetentionMethods(RetentionQueries(upkeep.policies, upkeep.clean_up)),
+        )
+        services = registrations(
+            write_path.service,
+            EventQueries(snapshots, settings.rollup_hourly_days if settings.rollups else None),
+            tails,
+            MetricQueries(snapshots, terms if settings.rollups else None),
+            TraceQueries(snapshots, uses_chunks=settings.rollups),
+            exports,
+            admin,
+        )
+        return GrpcServer(options, SERVICES, services)
+
+    def _build_tails(self) -> Tails:
+        settings = self._settings
+        # One look at a time, of the database that is written.
+        self._tail_readers = ReaderPool(SessionSettings.of(settings, self.dsn, "tail"), 1)
+        listener = CommitListener(
+            SessionSettings.of(settings, settings.control_dsn or self.dsn, "listener")
+        )
+        self._tails = Tails(
+            self._tail_readers,
+            listener,
+            tailed_event,
+            most_tails=settings.tails,
+            events_per_second=settings.tail_events_per_second,
+        )
+        self._keep(self._tails.run, "tails")
+        return self._tails
 
     def _known_identity(self) -> ServerIdentity:
         assert self._identity is not None
@@ -294,52 +295,17 @@ class Application:
 
     # Loops ----------------------------------------------------------------------------------
 
-    def _watch(self, loop: Any, name: str) -> None:
-        """Run a loop whose end is the server's end."""
-        task = asyncio.create_task(loop, name=name)
-        task.add_done_callback(self._notice)
-        self._loops.append(task)
+    @property
+    def _running_loops(self) -> Loops:
+        assert self._loops is not None, "not started"
+        return self._loops
 
-    def _notice(self, task: asyncio.Task[None]) -> None:
-        if task.cancelled() or self._failure is None or self._failure.done():
-            return
-        error = task.exception() or RuntimeError(f"{task.get_name()} ended")
-        log.error("loop_ended", loop=task.get_name(), exc_info=error)
-        self._failure.set_result(error)
+    def _keep(self, run: Callable[[], Awaitable[None]], name: str) -> None:
+        """Run a duty, whose faults end neither it nor the server."""
+        self._running_loops.keep(run, name)
 
     async def _watch_embedded(self, embedded: EmbeddedPostgres) -> None:
-        error = await embedded.wait_failed()
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_result(error)
-
-    def _watch_disk(
-        self,
-        ingest: IngestService,
-        group_commit: GroupCommit,
-        control: ControlPool,
-        partitions: Partitions,
-    ) -> None:
-        settings = self._settings
-        folder = settings.disk_path
-        if folder is None and self._embedded is not None:
-            folder = self._embedded.pgdata
-        elif folder is not None and not folder.is_dir():
-            raise StartupError(f"FERNANDO_DISK_PATH names {folder}, which is not a folder.")
-        oldest = OldestPartitions(
-            SessionSettings.of(settings, settings.control_dsn or self.dsn, "disk"),
-            raw_tables(),
-            partitions,
-        )
-        budget = DiskBudget(
-            RoomLimits(settings.disk_free_stop_percent, settings.disk_budget_bytes),
-            group_commit,
-            ingest.counters,
-            free_space=partial(least_room, folder) if folder is not None else None,
-            database_bytes=partial(database_bytes, control),
-            oldest=oldest if settings.disk_full_action == "drop_oldest" else None,
-            interval_seconds=settings.disk_check_interval_seconds,
-        )
-        self._watch(budget.run(), "disk-budget")
+        self._running_loops.fail(await embedded.wait_failed())
 
     def _start_own_metrics(self) -> None:
         settings = self._settings
@@ -352,10 +318,12 @@ class Application:
             self._ingest,
             partial(database_bytes, self._control),
             self._upkeep.count_unsealed,
+            self._upkeep.fold_lag,
+            self._faults.counts,
             settings.host_name,
             settings.health_interval_seconds,
         )
         instance_id = f"{settings.host_name}:{self.port}"
         if self._worker is not None:
             instance_id += f"#{self._worker}"
-        self._watch(own.run(instance_id), "own-metrics")
+        self._keep(partial(own.run, instance_id), "own-metrics")

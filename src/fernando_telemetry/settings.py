@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from fernando_telemetry.domain.calendar import parse_length
 from fernando_telemetry.domain.errors import StartupError
-from fernando_telemetry.domain.limits import SERIES_PER_METRIC
+from fernando_telemetry.domain.limits import RETENTION_DAYS, SERIES_PER_METRIC
 
 MIB = 1024 * 1024
 
@@ -95,7 +95,9 @@ class Settings(BaseSettings):
     insecure_bind: bool = Field(
         False, description="Allow an address beyond loopback without TLS and keys"
     )
-    drain_seconds: float = Field(20.0, ge=0, description="How long a stop waits for acks")
+    drain_seconds: float = Field(
+        20.0, ge=0, description="How long a stop waits for acks and exports"
+    )
     keepalive_seconds: float = Field(60.0, gt=0, description="HTTP/2 ping interval of the server")
 
     # Database sessions
@@ -112,14 +114,50 @@ class Settings(BaseSettings):
     reader_connections: int = Field(
         4, ge=1, le=100, description="Sessions of each worker for queries; further queries wait"
     )
+    exports: int = Field(
+        2, ge=1, le=100, description="Exports of each worker at once; each takes a query session"
+    )
+    export_stall_seconds: float = Field(
+        60.0, gt=0, description="An export whose caller takes nothing for so long is cut off"
+    )
+    tails: int = Field(
+        100, ge=1, le=1_000, description="TailEvents calls of each worker; further ones are refused"
+    )
+    tail_events_per_second: int = Field(
+        2_000,
+        ge=1,
+        description="Events that each worker reads for tails; what is more is dropped and counted",
+    )
     commit_token_wait_seconds: float = Field(
         2.0, ge=0, description="How long a read waits for its min_commit_token"
     )
     flushes_kept_days: int = Field(
         30, ge=1, description="How long cursors over committed data can rest"
     )
+    rollups: bool = Field(
+        True,
+        description="Keep roll-ups and answer from them; without, raw rows are read, and what is "
+        "stored is noted, to be made up when it is on again",
+    )
+    rollup_minutely_days: int = Field(
+        30, ge=2, description="Older minutes of roll-ups are deleted, whatever raw rows are kept"
+    )
     rollup_hourly_days: int = Field(
         400, ge=2, description="Older hours of roll-ups are deleted, whatever raw rows are kept"
+    )
+
+    rollup_step_timeout_seconds: float = Field(
+        3_600.0,
+        gt=0,
+        # What is made up has to be there before its partition is dropped as empty.
+        le=3_600.0,
+        description="How long one hour of `rollups verify` and `rebuild`, or of making up what was "
+        "stored without roll-ups, may take; at most 3600",
+    )
+    service_edges_timeout_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="How long the calls between services of ten minutes may take to be worked out",
     )
 
     # Ingest
@@ -163,16 +201,28 @@ class Settings(BaseSettings):
         0.0, ge=0, description="A stream is sent elsewhere after it; 0: never"
     )
     retention_events_days: int = Field(
-        90, ge=0, description="Older events are rejected; 0: none is too old"
+        90,
+        ge=0,
+        le=RETENTION_DAYS,
+        description="Older events are rejected, where no policy is set; 0: none is too old",
     )
     retention_metrics_days: int = Field(
-        180, ge=0, description="Older samples are rejected; 0: none is too old"
+        180, ge=0, le=RETENTION_DAYS, description="Older samples are rejected, likewise"
     )
     retention_business_days: int = Field(
-        180, ge=0, description="KPIs of older periods (period_end) are rejected; 0: none is too old"
+        180,
+        ge=0,
+        le=RETENTION_DAYS,
+        description="KPIs of older periods (period_end) are rejected, likewise",
     )
     retention_traces_days: int = Field(
-        30, ge=0, description="Older spans are rejected; 0: none is too old"
+        30, ge=0, le=RETENTION_DAYS, description="Older spans are rejected, likewise"
+    )
+    retention_interval_seconds: float = Field(
+        600.0, ge=0, description="How often what is past its retention is taken; 0: only when asked"
+    )
+    retention_refresh_seconds: float = Field(
+        5.0, gt=0, description="Within it a changed retention policy holds on every server"
     )
     rejected_keep: bool = Field(
         False, description="Keep rejected records for a replay; they hold personal data"

@@ -29,7 +29,9 @@ SAMPLES: dict[type[errors.TelemetryError], errors.TelemetryError] = {
     errors.Draining: errors.Draining("stopping", 1.0),
     errors.DatabaseUnavailable: errors.DatabaseUnavailable("away", 1.0),
     errors.CommitTokenNotReached: errors.CommitTokenNotReached("behind", 1.0),
+    errors.SlowConsumer: errors.SlowConsumer(60.0),
     errors.CursorInvalid: errors.CursorInvalid("cursor", "it is damaged"),
+    errors.AggregationNotApplicable: errors.AggregationNotApplicable("rate", "gauge", "why"),
     errors.CursorTooOld: errors.CursorTooOld(datetime(2026, 1, 31, tzinfo=UTC)),
 }
 

@@ -30,6 +30,8 @@ WORDS = {
     "Temporality": vocabulary.TEMPORALITIES,
     "PeriodType": vocabulary.PERIOD_TYPES,
     "CalculationMethod": vocabulary.CALCULATION_METHODS,
+    "Aggregation": vocabulary.AGGREGATIONS,
+    "GapFill": vocabulary.GAP_FILLS,
     "SpanKind": vocabulary.SPAN_KINDS,
     "SpanStatus": vocabulary.SPAN_STATUSES,
     "Severity": vocabulary.SEVERITIES,

@@ -9,7 +9,7 @@ import csv
 import json
 import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -17,13 +17,18 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+import pytest
 from grpc import aio
 
 from fernando.telemetry.v1 import (
+    Aggregation,
     BusinessMetric,
     Event,
     EventServiceStub,
+    EventSummary,
     EventType,
+    GetServiceGraphRequest,
+    GetServiceGraphResponse,
     GetTraceRequest,
     ListBusinessMetricsRequest,
     ListEventsRequest,
@@ -31,14 +36,19 @@ from fernando.telemetry.v1 import (
     ListSystemMetricsRequest,
     MetricServiceStub,
     MetricType,
+    QuerySystemMetricsRequest,
     Span,
+    SpanFlag,
     SpanKind,
     SpanStatus,
+    SummarizeEventsRequest,
     SystemMetric,
     TimeRange,
     TraceServiceStub,
+    TraceSpan,
 )
 
+HOUR_MICROS = 3_600_000_000
 SERIES = {
     "ec2_cpu_utilization_5f5533": ("ec2", "cpu_utilization", "percentage", "5f5533"),
     "ec2_cpu_utilization_ac20cd": ("ec2", "cpu_utilization", "percentage", "ac20cd"),
@@ -82,9 +92,27 @@ class Stored:
         request = ListEventsRequest(time_range=time_range(), filter=comparison)
         return await all_pages(self._events.ListEvents, request, "events")
 
+    async def summary(self, comparison: str) -> list[EventSummary]:
+        request = SummarizeEventsRequest(
+            time_range=time_range(), filter=comparison, group_by=["event_name"]
+        )
+        return await all_pages(self._events.SummarizeEvents, request, "summaries")
+
     async def samples(self, comparison: str = "") -> list[SystemMetric]:
         request = ListSystemMetricsRequest(time_range=time_range(), filter=comparison)
         return await all_pages(self._metrics.ListSystemMetrics, request, "system_metrics")
+
+    async def hourly(
+        self, comparison: str, metric: str, align: int, first: int
+    ) -> dict[int, float]:
+        """Give a metric's value by hour (in microseconds) of the 400 days that begin at `first`."""
+        request = QuerySystemMetricsRequest(metric_name=metric, filter=comparison)
+        request.align = align  # type: ignore[assignment]
+        request.time_range.start_time.FromMicroseconds(first)
+        request.time_range.end_time.FromMicroseconds(first + 400 * 24 * HOUR_MICROS)
+        request.alignment_period.FromMicroseconds(HOUR_MICROS)
+        (line,) = await all_pages(self._metrics.QuerySystemMetrics, request, "time_series")
+        return dict(zip(line.bucket_start_unix_micros, line.values, strict=True))
 
     async def kpis(self, *, include_superseded: bool) -> list[BusinessMetric]:
         request = ListBusinessMetricsRequest(
@@ -96,12 +124,14 @@ class Stored:
         request = ListSpansRequest(time_range=time_range())
         return await all_pages(self._traces.ListSpans, request, "spans")
 
-    async def trace(self, trace_id: str) -> tuple[Any, list[Span]]:
+    async def trace(self, trace_id: str) -> tuple[Any, list[TraceSpan]]:
         summary = (await self._traces.GetTrace(GetTraceRequest(trace_id=trace_id))).summary
         request = GetTraceRequest(trace_id=trace_id)
-        return summary, [
-            placed.span for placed in await all_pages(self._traces.GetTrace, request, "spans")
-        ]
+        return summary, await all_pages(self._traces.GetTrace, request, "spans")
+
+    async def graph(self) -> GetServiceGraphResponse:
+        request = GetServiceGraphRequest(time_range=time_range())
+        return await self._traces.GetServiceGraph(request)
 
 
 def micros(at: datetime) -> int:
@@ -149,8 +179,28 @@ async def check_samples(stored: Stored, data: Path, moved: Moved) -> None:
             (unit, MetricType.METRIC_TYPE_GAUGE)
         }
         assert len({sample.series_id for sample in found}) == 1
+        await check_hours(stored, service, metric, instance, expected)
         total += len(found)
     assert len(await stored.samples()) == total == 24_890
+
+
+async def check_hours(
+    stored: Stored, service: str, metric: str, instance: str, samples: list[tuple[int, float]]
+) -> None:
+    hours: dict[int, list[float]] = defaultdict(list)
+    for at, value in samples:
+        hours[at - at % HOUR_MICROS].append(value)
+    figures: dict[int, Callable[[list[float]], float]] = {
+        Aggregation.AGGREGATION_AVERAGE: lambda values: math.fsum(values) / len(values),
+        Aggregation.AGGREGATION_MAX: max,
+        Aggregation.AGGREGATION_COUNT: len,
+        Aggregation.AGGREGATION_P95: lambda values: sorted(values)[-(-len(values) * 95 // 100) - 1],
+    }
+    one = f'service_name = "{service}" AND instance_id = "{instance}"'
+    for align, figure in figures.items():
+        found = await stored.hourly(one, metric, align, min(hours))
+        assert found.keys() == hours.keys()
+        assert all(math.isclose(found[at], figure(values)) for at, values in hours.items())
 
 
 async def check_kpis(stored: Stored, data: Path, moved: Moved) -> None:
@@ -210,6 +260,40 @@ async def check_nova(stored: Stored, data: Path, moved: Moved) -> None:
     others = await stored.events('event_type = "system_event" AND source != "apache"')
     assert len(others) == len(lines) - len(wanted)
     assert not any(event.HasField("duration_ms") for event in others)
+
+
+async def check_nova_summary(stored: Stored, data: Path) -> None:
+    """Requests, share of errors and p95 of each path template, ids replaced."""
+    durations: dict[str, list[float]] = defaultdict(list)
+    failed: Counter[str] = Counter()
+    log = (data / "logs" / "openstack_nova.log").read_text()
+    for method, path, status, seconds in re.findall(
+        r'"(\S+) (\S+) HTTP/1.1" status: (\d+) len: \d+ time: (\S+)', log
+    ):
+        parts = [
+            "{project_id}"
+            if re.fullmatch("[0-9a-f]{32}", part)
+            else "{id}"
+            if re.fullmatch("[0-9a-f-]{36}|[0-9]+", part)
+            else part
+            for part in path.split("?")[0].split("/")
+        ]
+        name = f"{method} {'/'.join(parts)}"
+        durations[name].append(1000 * float(seconds))
+        failed[name] += int(status) >= 400
+    found = {
+        one.group["event_name"]: one for one in await stored.summary('event_type = "api_event"')
+    }
+    assert {name: one.event_count for name, one in found.items()} == {
+        name: len(values) for name, values in durations.items()
+    }
+    for name, values in durations.items():
+        assert found[name].avg_duration_ms == pytest.approx(math.fsum(values) / len(values))
+        nearest_rank = sorted(values)[math.ceil(0.95 * len(values)) - 1]
+        assert found[name].p95_duration_ms == pytest.approx(nearest_rank, rel=0.0201), name
+    errors = await stored.summary('event_type = "api_event" AND event_data.status >= 400')
+    assert sum(failed.values()) > 0
+    assert {one.group["event_name"]: one.event_count for one in errors} == +failed
 
 
 async def check_apache(stored: Stored, data: Path, moved: Moved) -> None:
@@ -320,10 +404,103 @@ async def check_traces(stored: Stored, data: Path, moved: Moved) -> None:
     assert max(len(value.encode()) for span in spans for value in span.tags.values()) == 752
 
     for trace_id, count in Counter(span.trace_id for span in spans).items():
-        summary, of_trace = await stored.trace(trace_id)
+        summary, placed = await stored.trace(trace_id)
+        of_trace = [one.span for one in placed]
         listed = [span for span in spans if span.trace_id == trace_id]
         assert len(of_trace) == summary.span_count == count
         assert Counter(span.SerializeToString(deterministic=True) for span in of_trace) == Counter(
             span.SerializeToString(deterministic=True) for span in listed
         )
         assert dict(summary.spans_by_service) == Counter(span.service_name for span in listed)
+
+
+CALLING, RECEIVING = ("CLIENT", "PRODUCER"), ("SERVER", "CONSUMER")
+
+
+def zipkin_parent(given: dict[str, Any], trace: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Give a span's parent: the calling side of its own id, else the side of its own service.
+
+    `trace` is in the order of the spans' times; the receiving side of a service goes before others.
+    """
+
+    def first(spans: list[dict[str, Any]], kinds: tuple[str, ...]) -> dict[str, Any] | None:
+        of_kind = (span for span in spans if span.get("kind") in kinds)
+        return next(of_kind, spans[0] if spans else None)
+
+    if given.get("kind") in RECEIVING:
+        twins = [span for span in trace if span["id"] == given["id"]]
+        calling = [span for span in twins if span.get("kind") in CALLING]
+        if calling:
+            return calling[0]
+    named = [span for span in trace if span["id"] == given.get("parentId")]
+    service = given["localEndpoint"]["serviceName"]
+    own = [span for span in named if span["localEndpoint"]["serviceName"] == service]
+    return first(own, RECEIVING) or first(named, CALLING)
+
+
+async def check_trees_and_graph(stored: Stored, data: Path) -> None:
+    """Depth of each span, calls between services, and what is odd, straight from the files."""
+    durations: dict[tuple[str, str], list[float | None]] = {}
+    failures: Counter[tuple[str, str]] = Counter()
+    odd: Counter[str] = Counter()
+    for path in (data / "traces").glob("*.json"):
+        trace = sorted(json.loads(path.read_text()), key=lambda one: one["timestamp"])
+        parents = {id(given): zipkin_parent(given, trace) for given in trace}
+        depths: Counter[tuple[str, str, str, int]] = Counter()
+        for given in trace:
+            depth, above = 0, parents[id(given)]
+            while above is not None:
+                depth, above = depth + 1, parents[id(above)]
+            service = given["localEndpoint"]["serviceName"]
+            depths[given["id"], service, given.get("kind", "UNSPECIFIED"), depth] += 1
+            odd["shared"] += sum(one["id"] == given["id"] for one in trace) > 1
+            odd["missing"] += bool(given.get("parentId")) and parents[id(given)] is None
+            parent = parents[id(given)]
+            if parent is None or parent["localEndpoint"]["serviceName"] == service:
+                continue
+            edge = (parent["localEndpoint"]["serviceName"], service)
+            duration = given.get("duration")
+            durations.setdefault(edge, []).append(None if duration is None else duration / 1000)
+            failures[edge] += "error" in given.get("tags", {}) or (
+                parent.get("kind") == "CLIENT" and "error" in parent.get("tags", {})
+            )
+        summary, placed = await stored.trace("0" * 16 + trace[0]["traceId"])
+        assert summary.span_count == len(trace)
+        assert depths == Counter(
+            (
+                one.span.span_id,
+                one.span.service_name,
+                SpanKind.Name(one.span.kind).removeprefix("SPAN_KIND_"),
+                one.depth,
+            )
+            for one in placed
+        )
+        odd.subtract(
+            {
+                "shared": sum(SpanFlag.SPAN_FLAG_SHARED_ID in one.flags for one in placed),
+                "missing": sum(SpanFlag.SPAN_FLAG_ORPHAN in one.flags for one in placed),
+            }
+        )
+        assert not any(odd.values()), (path, odd)
+        if path.stem == "skew":
+            # The serving begins 65 ms before its call, and is shorter by 0.962 ms.
+            (serving,) = (one for one in placed if SpanFlag.SPAN_FLAG_CLOCK_SKEW in one.flags)
+            assert (serving.span.service_name, serving.span.kind) == (
+                "serviceb",
+                SpanKind.SPAN_KIND_SERVER,
+            )
+            assert serving.clock_skew_ms == -65.922
+    graph = await stored.graph()
+    assert {
+        (edge.client_service_name, edge.server_service_name): (edge.call_count, edge.error_count)
+        for edge in graph.edges
+    } == {call: (len(found), failures[call]) for call, found in durations.items()}
+    for call in graph.edges:
+        given_durations = durations[call.client_service_name, call.server_service_name]
+        known = sorted(one for one in given_durations if one is not None)
+        for share, figure in ((0.5, call.p50_duration_ms), (0.95, call.p95_duration_ms)):
+            exact = known[math.ceil(share * len(known)) - 1] if known else 0.0
+            assert math.isclose(figure, exact, rel_tol=0.02), call
+    assert {node.service_name: node.span_count for node in graph.nodes} == Counter(
+        span.service_name for span in await stored.spans()
+    )

@@ -108,6 +108,52 @@ async def test_sustained(tmp_path: Path) -> None:
     assert figures["rows_stored"] == figures["rows_acknowledged"]
 
 
+async def test_rollups(tmp_path: Path) -> None:
+    out, _ = await _bench(tmp_path, "--measure", "rollups", "--json")
+    figures = json.loads(out)
+    (ratio,) = figures["ratios"]
+    assert (
+        figures["ratio"]
+        == ratio
+        == pytest.approx(figures["rows_per_second"] / figures["rows_per_second_without"], abs=0.01)
+    )
+    assert figures["rows_stored"] == figures["rows_acknowledged"] > 0
+    assert figures["cpu_ratio"] == pytest.approx(
+        figures["cpu_micros_per_row_without"] / figures["cpu_micros_per_row"], abs=0.01
+    )
+    assert figures["fold_lag_seconds"] >= figures["fold_lag_median_seconds"] >= 0
+    assert figures["summary_lag_records"] == 0
+
+
+async def test_retention(tmp_path: Path) -> None:
+    out, _ = await _bench(tmp_path, "--measure", "retention", "--preload-rows", "3000", "--json")
+    figures = _checked(out, "retention")
+    assert (figures["dropped_partitions"], figures["dropped_rows"]) == (30, 3_000)
+    assert figures["dropped_bytes"] > 0
+    assert figures["longest_stall_without_ms"] > 0
+    # All that was there before has gone, and nothing else.
+    assert figures["rows_stored"] == figures["rows_acknowledged"]
+
+
+async def test_tail(tmp_path: Path) -> None:
+    out, err = await _bench(tmp_path, "--measure", "tail", "--tails", "3", "--json")
+    assert err == ""
+    figures = _checked(out, "tail")
+    for name in ("", "full_", "half_"):
+        assert figures[f"{name}p99_ms"] >= figures[f"{name}p50_ms"] > 0
+        assert figures[f"{name}calls"] > 0
+    for name in ("", "tailed_", "filtered_", "many_", "full_", "half_"):
+        assert figures[f"{name}rows_per_second"] > 0
+    assert figures["tails"] == 3
+    assert figures["many_ratio"] > 0
+    assert figures["many_server_rss_mb"] > 0
+    assert figures["events_came"] > 0
+    for name in ("many_idle_", "many_full_"):
+        assert figures[f"{name}p99_ms"] >= figures[f"{name}p50_ms"] > 0
+        assert figures[f"{name}deliveries"] >= 3
+    assert figures["many_full_rows_per_second"] > 0
+
+
 async def test_settings_reach_the_server_and_a_bad_one_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

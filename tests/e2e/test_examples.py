@@ -76,9 +76,11 @@ async def test_recorded_data_reads_back_as_it_stands_in_the_files(
         await recorded_files.check_samples(stored, shared_data, moved)
         await recorded_files.check_kpis(stored, shared_data, moved)
         await recorded_files.check_nova(stored, shared_data, moved)
+        await recorded_files.check_nova_summary(stored, shared_data)
         await recorded_files.check_apache(stored, shared_data, moved)
         await recorded_files.check_openssh(stored, shared_data, moved, year)
         await recorded_files.check_traces(stored, shared_data, moved)
+        await recorded_files.check_trees_and_graph(stored, shared_data)
 
         code, output = await run_example("load_recorded_data.py", *arguments)
         assert code == 0, output

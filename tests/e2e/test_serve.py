@@ -164,6 +164,25 @@ def test_sql_is_read_only_and_names_the_fault(tmp_path: Path) -> None:
         broken = cli("sql", "SELEC 1", "--data-dir", data)
         assert broken.returncode == 1
         assert "at character 1" in broken.stderr
+        query = (
+            """SELECT '{"a": 1.10}'::jsonb j, ARRAY['{"b": 2}'::json] js, 7 n, """
+            "timestamptz '2026-05-17 11:30+02' t, int4range(1, 5) r, ROW(1, 'x') w"
+        )
+        said = cli("sql", query, "--json", "--data-dir", data).stdout
+        assert '{"a": 1.10}' in said
+        assert json.loads(said) == {
+            "j": {"a": 1.1},
+            "js": [{"b": 2}],
+            "n": 7,
+            "t": "2026-05-17T09:30:00Z",
+            "r": "[1,5)",
+            "w": [1, "x"],
+        }
+        aligned = cli("sql", query, "--data-dir", data)
+        heading, row = aligned.stdout.splitlines()
+        assert heading.split() == ["j", "js", "n", "t", "r", "w"]
+        assert row.startswith('{"a": 1.10}  [{"b": 2}]  7  2026-05-17T09:30:00Z  [1,5)')
+        assert aligned.stderr == "(1 row)\n"
         assert serving.stop() == 0
 
 

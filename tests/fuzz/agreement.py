@@ -7,14 +7,15 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import Any
 
-from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
+from fernando_telemetry.domain.retention import Retention
+from fernando_telemetry.ingest.checks.context import RecordDefaults, context_for
 from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.ingest.group_check import GroupChecker
 from fernando_telemetry.ingest.record_check import CheckedBatch
 from fernando_telemetry.storage.rows import EVENTS, RAW_TABLES, SPANS, RawTable
 
 NOW = datetime.now(UTC)
-RETENTION = Retention(90, 180, 180, 30)
+RETENTION = Retention.of_days(90, 180, 180, 30)
 DEFAULTS = (
     RecordDefaults(),
     RecordDefaults(license_id="acme", source="web", service_name="billing", host_name="h1"),

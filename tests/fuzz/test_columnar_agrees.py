@@ -72,7 +72,7 @@ async def test_good_records_become_columns() -> None:
 async def test_spoilt_records(request: pytest.FixtureRequest) -> None:
     verdicts: Counter[str] = Counter()
     stored = 0
-    for seed in range(share(request, "fuzz", 700, 25_000)):
+    for seed in range(share(request, "fuzz", 300, 25_000)):
         chance = random.Random(seed)
         batches = []
         for _ in range(chance.randrange(1, 4)):

@@ -121,7 +121,7 @@ async def test_any_text_gives_rows_or_is_refused(
         ],
     )
     snapshots = Snapshots(readers, 1.0)
-    metrics = MetricQueries(snapshots)
+    metrics = MetricQueries(snapshots, None)
 
     async def business(asked: ListRequest, take: Callable[[Any], bool]) -> str:
         return await metrics.list_business_metrics(asked, take, include_superseded=False)

@@ -20,8 +20,9 @@ from google.protobuf.message import DecodeError
 from grpc import aio
 
 from fernando.telemetry.v1 import TelemetryRecords, VerdictReason
+from fernando_telemetry.domain.retention import Retention
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
-from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
+from fernando_telemetry.ingest.checks.context import RecordDefaults, context_for
 from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.ingest.record_check import CheckedBatch
 from tests.conftest import share
@@ -72,7 +73,7 @@ def _outcome(checked: CheckedBatch) -> str:
 
 def test_good_batches_are_good() -> None:
     """Mutations begin with what is stored whole, and the wire format is read and written right."""
-    context = context_for(datetime.now(UTC), RecordDefaults(), Retention(90, 180, 180, 30))
+    context = context_for(datetime.now(UTC), RecordDefaults(), Retention.of_days(90, 180, 180, 30))
     for data in seed_batches():
         (checked,) = asyncio.run(plain.check([GivenBatch(data, context)]))
         assert checked.tally.rejected == checked.tally.adjusted == 0, checked.tally
@@ -82,8 +83,8 @@ def test_good_batches_are_good() -> None:
 
 
 async def test_mutated_batches_are_refused_or_judged(request: pytest.FixtureRequest) -> None:
-    count = share(request, "fuzz", 5_000, 200_000)
-    context = context_for(datetime.now(UTC), RecordDefaults(), Retention(90, 180, 180, 30))
+    count = share(request, "fuzz", 3_000, 200_000)
+    context = context_for(datetime.now(UTC), RecordDefaults(), Retention.of_days(90, 180, 180, 30))
     outcomes: Counter[str] = Counter()
     verdicts: Counter[str] = Counter()
     begun = time.monotonic()

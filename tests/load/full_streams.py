@@ -70,6 +70,7 @@ class FullStream:
     ended_at: float = 0.0
     _channel: aio.Channel | None = None
     _call: Any = None
+    _responses: Any = None
 
     async def open(self, address: str) -> None:
         """Say hello and take the welcome."""
@@ -81,7 +82,8 @@ class FullStream:
         self._call = call
         hello = StreamTelemetryRequest(hello=StreamHello(producer_id=self.name))
         await call.write(hello.SerializeToString())
-        welcome: Any = await call.read()
+        self._responses = aiter(call)
+        welcome: Any = await anext(self._responses)
         self.max_batch_bytes = welcome.welcome.limits.max_batch_bytes
 
     async def run(self, records: bytes, last: float = float("inf")) -> None:
@@ -89,7 +91,7 @@ class FullStream:
         status = CallStatus(self._call)
         writing = asyncio.create_task(self._write(records, last))
         try:
-            while (response := await self._call.read()) is not aio.EOF:
+            async for response in self._responses:
                 if response.HasField("ack"):
                     self.acks += 1
                     self.accepted += response.ack.committed.accepted_count

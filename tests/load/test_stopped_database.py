@@ -31,6 +31,8 @@ WHOLE = (200, 400 * MIB)
 # What allocator and interpreter may keep when all streams have ended.
 KEPT_BYTES = 120 * MIB
 SLACK_SECONDS = 5.0
+# That it is given back is what counts, on a busy machine too: some 3 s on an idle one.
+GIVEN_BACK_SECONDS = 30.0
 
 
 def _stop_database(data_dir: Path, stopped: list[int]) -> None:
@@ -89,7 +91,7 @@ async def test_memory_is_bounded_while_the_database_hangs(
         print(f"server in MiB: at rest {rest}, streams open {with_streams}, highest {most};")
         print(f"ends {ends} in {took:.1f} s")
         # Nothing of the messages lives on in rings of references that nobody breaks.
-        await until(lambda: server.memory_bytes() < opened + KEPT_BYTES, SLACK_SECONDS)
+        await until(lambda: server.memory_bytes() < opened + KEPT_BYTES, GIVEN_BACK_SECONDS)
         print(f"and then {server.memory_bytes() / MIB:.0f}")
         server.assert_no_traceback()
     assert highest[0] > opened + 64 * MIB, "the buffers were not full: nothing was proved"

@@ -154,14 +154,7 @@ class HostAgent:
         await asyncio.sleep(min(self._interval, _BASELINE_SECONDS))
         while True:
             self._hold(await asyncio.to_thread(self._collectors.collect))
-            await self._sleep_to_next_tick()
-
-    async def _sleep_to_next_tick(self) -> None:
-        """Sleep to the next multiple of the interval on the wall clock, so that nothing drifts."""
-        now = self._wall_clock()
-        # A timer may fire a little early; the tick it was for must not come twice.
-        tick = math.floor(now / self._interval + 0.05) + 1
-        await asyncio.sleep(max(0.0, tick * self._interval - now))
+            await asyncio.sleep(seconds_to_next_tick(self._wall_clock(), self._interval))
 
     def _hold(self, collection: Collection) -> None:
         self.collected_count += 1
@@ -196,6 +189,18 @@ class HostAgent:
                     refused_batches=len(acknowledgement.refusals),
                     first=str(verdict).replace("\n", " ") if verdict is not None else "",
                 )
+
+
+def seconds_to_next_tick(now: float, interval: float) -> float:
+    """Give how long it is to the next multiple of the interval, so that nothing drifts.
+
+    Args:
+        now: Seconds since 1970.
+        interval: Seconds. A twentieth of it before a multiple counts as behind it: a timer may fire
+            a little early, and the tick it was for must not come twice.
+    """
+    tick = math.floor(now / interval + 0.05) + 1
+    return tick * interval - now
 
 
 async def run_agent(

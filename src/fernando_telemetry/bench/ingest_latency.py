@@ -44,7 +44,7 @@ async def measure_latency(options: IngestOptions, report: Report) -> Figures:
         raise BenchFailed("The latency is that of events: leave --records at its default.")
     async with standing(options, report) as stand:
         async with aio.insecure_channel(stand.server.address, options=CHANNEL_OPTIONS) as channel:
-            call = _UnaryCalls(channel)
+            call = UnaryCalls(channel)
             await call.make()
             insert = await _OneRow.of_stored(stand)
             idle, bare = await _idle(call, insert, options.seconds)
@@ -94,7 +94,7 @@ async def _milliseconds(work: Callable[[], Awaitable[None]]) -> float:
 
 
 async def _idle(
-    call: _UnaryCalls, insert: _OneRow, seconds: float
+    call: UnaryCalls, insert: _OneRow, seconds: float
 ) -> tuple[list[float], list[float]]:
     """Take turns, one at a time; gives milliseconds of calls and of transactions."""
     for _ in range(WARM_UP_CALLS):
@@ -109,7 +109,7 @@ async def _idle(
     return calls, transactions
 
 
-async def _beside(call: _UnaryCalls, load: Load, seconds: float) -> tuple[list[float], LoadSlice]:
+async def _beside(call: UnaryCalls, load: Load, seconds: float) -> tuple[list[float], LoadSlice]:
     calls: list[float] = []
     deadline = time.monotonic() + seconds
     streaming = asyncio.create_task(load.run(seconds))
@@ -123,20 +123,27 @@ async def _beside(call: _UnaryCalls, load: Load, seconds: float) -> tuple[list[f
         await asyncio.gather(streaming, return_exceptions=True)
 
 
-class _UnaryCalls:
+class UnaryCalls:
     """Calls of 100 events, serialised ahead but for their request_id.
 
+    Args:
+        channel: To the server.
+        source: Of the events; "": as the load's.
+
     Attributes:
+        users: Of the events of a call, in their order.
         records: Acknowledged ones.
         refused: Attempts that the server wanted again; a call's time goes on through them.
     """
 
-    def __init__(self, channel: aio.Channel) -> None:
+    def __init__(self, channel: aio.Channel, source: str = "") -> None:
         self._call: Any = channel.unary_unary(METHOD)
         (batch,) = make_batches("events", RECORDS, base_micros(datetime.now(UTC)), pool_bytes=0)
-        self._rest: bytes = IngestTelemetryRequest(
-            records=TelemetryRecords.FromString(batch.records)
-        ).SerializeToString()
+        records = TelemetryRecords.FromString(batch.records)
+        for event in records.events if source else ():
+            event.source = source
+        self.users = [event.user_id for event in records.events]
+        self._rest: bytes = IngestTelemetryRequest(records=records).SerializeToString()
         self.records = 0
         self.refused = 0
 

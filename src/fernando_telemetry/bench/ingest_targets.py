@@ -12,7 +12,10 @@ from fernando_telemetry.bench.ingest_latency import measure_latency
 from fernando_telemetry.bench.ingest_memory import measure_memory
 from fernando_telemetry.bench.ingest_partition_size import measure_partition_size
 from fernando_telemetry.bench.ingest_rate import measure_rate
+from fernando_telemetry.bench.ingest_retention import measure_retention
+from fernando_telemetry.bench.ingest_rollups import measure_rollups
 from fernando_telemetry.bench.ingest_sustained import measure_sustained
+from fernando_telemetry.bench.ingest_tail import measure_tail
 from fernando_telemetry.bench.stand import IngestOptions
 
 Measure = Callable[[IngestOptions, Report], Coroutine[Any, Any, Figures]]
@@ -23,6 +26,9 @@ MEASURES: Final[dict[str, Measure]] = {
     "memory": measure_memory,
     "partition-size": measure_partition_size,
     "sustained": measure_sustained,
+    "rollups": measure_rollups,
+    "retention": measure_retention,
+    "tail": measure_tail,
 }
 MANY_STREAMS: Final = 50
 SMALL_BATCH_RECORDS: Final = 1_000
@@ -65,6 +71,10 @@ RUNS: Final[dict[str, tuple[str, dict[str, object]]]] = {
     "memory": ("memory", {"kind": "events"}),
     "partition size": ("partition-size", {"kind": "events"}),
     "sustained": ("sustained", {"kind": "events"}),
+    "rolled up events": ("rollups", {"kind": "events"}),
+    "rolled up points": ("rollups", {"kind": "points"}),
+    "retention": ("retention", {"kind": "events"}),
+    "tail": ("tail", {"kind": "events"}),
 }
 
 TARGETS: Final = (
@@ -83,6 +93,13 @@ TARGETS: Final = (
     Target(
         "sustained", "ratio_to_sealed_copy", ">=", 2, "the same ÷ COPY into the sealed index set"
     ),
+    Target("rolled up events", "ratio", ">=", 0.85, "events with roll-ups ÷ without"),
+    Target("rolled up points", "ratio", ">=", 0.8, "samples in columns with roll-ups ÷ without"),
+    Target("rolled up events", "fold_lag_seconds", "<=", 5, "lag of the fold at full rate, s"),
+    Target("retention", "longest_stall_ms", "<=", 200, "no ack while 30 days are dropped, ms"),
+    Target("tail", "ratio", ">=", 0.95, "rate with a tail of all events ÷ without"),
+    Target("tail", "filtered_ratio", ">=", 0.9, "rate with a tail of one event name ÷ without"),
+    Target("tail", "full_p99_ms", "<=", 500, "from an ack to a tail at full rate, p99, ms"),
 )
 
 

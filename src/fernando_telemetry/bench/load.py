@@ -24,12 +24,14 @@ class LoadSlice:
         seconds: From the first byte sent to the last ack.
         cpu_seconds: What the generator itself took.
         latencies_ms: Of each ack, from the write of its batch on.
+        longest_gap_ms: Longest time that a stream with batches in flight got no ack.
     """
 
     records: int
     seconds: float
     cpu_seconds: float
     latencies_ms: list[float]
+    longest_gap_ms: float
 
     @property
     def rate(self) -> float:
@@ -71,13 +73,17 @@ class Load:
         ready = await self._generator.answer(PATIENCE_SECONDS)
         self.batch_bytes = int(ready["batch_bytes"])
 
-    async def run(self, seconds: float) -> LoadSlice:
+    async def run(self, seconds: float, rate: float | None = None) -> LoadSlice:
         """Send for some seconds and wait for all acks.
+
+        Args:
+            seconds: How long to send.
+            rate: Records a second, of all streams; None: as fast as it goes.
 
         Raises:
             BenchFailed: The server did not take the load as it should.
         """
-        await self._generator.say({"seconds": seconds})
+        await self._generator.say({"seconds": seconds, "rate": rate})
         fields = await self._generator.answer(seconds + PATIENCE_SECONDS)
         done = LoadSlice(**fields)
         self.acknowledged += done.records

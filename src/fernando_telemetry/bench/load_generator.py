@@ -1,9 +1,9 @@
 """The load generator: a process of its own, driven by JSON lines.
 
 The first line on stdin is a LoadPlan. When all batches are made and all streams are open it
-prints `{"batch_bytes": …}`, their mean size. Each further line `{"seconds": S}` is a slice: all
-streams send for S seconds, and when the last ack has come the slice's figures are printed. It ends
-with its stdin.
+prints `{"batch_bytes": …}`, their mean size. Each further line `{"seconds": S, "rate": R}` is a
+slice: all streams send for S seconds, R records a second unless it is null, and when the last ack
+has come the slice's figures are printed. It ends with its stdin.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ class LoadPlan:
         batch_records: Records of a batch.
         first_micros: Time of the first record; None: the server's receive time counts.
         pool_bytes: About how many bytes of different batches to make.
+        groups: Of events and spans: into how many groups of a roll-up they fall; 0: nearly
+            each into its own.
     """
 
     address: str
@@ -41,6 +43,7 @@ class LoadPlan:
     batch_records: int
     first_micros: int | None
     pool_bytes: int = POOL_BYTES
+    groups: int = 0
 
 
 async def generate(plan: LoadPlan) -> None:
@@ -49,7 +52,9 @@ async def generate(plan: LoadPlan) -> None:
     Raises:
         BenchFailed: The server did not take the load as it should.
     """
-    batches = make_batches(plan.kind, plan.batch_records, plan.first_micros, plan.pool_bytes)
+    batches = make_batches(
+        plan.kind, plan.batch_records, plan.first_micros, plan.pool_bytes, plan.groups
+    )
     streams = [
         LoadStream(f"{plan.name}-{number}", batches, number * len(batches) // plan.streams)
         for number in range(plan.streams)
@@ -59,23 +64,25 @@ async def generate(plan: LoadPlan) -> None:
             await stream.open(plan.address)
         say({"batch_bytes": _mean_bytes(batches)})
         while wanted := await listen():
-            say(await _slice(streams, float(wanted["seconds"])))
+            say(await _slice(streams, float(wanted["seconds"]), wanted.get("rate")))
     finally:
         for stream in streams:
             await stream.close()
 
 
-async def _slice(streams: list[LoadStream], seconds: float) -> dict[str, Any]:
+async def _slice(streams: list[LoadStream], seconds: float, rate: float | None) -> dict[str, Any]:
     before = sum(stream.accepted for stream in streams)
     for stream in streams:
-        stream.latencies_ms = []
+        stream.forget_times()
     begun, used = time.monotonic(), time.process_time()
-    await asyncio.gather(*(stream.run(begun + seconds) for stream in streams))
+    of_each = rate / len(streams) if rate else None
+    await asyncio.gather(*(stream.run(begun + seconds, of_each) for stream in streams))
     took = time.monotonic() - begun
     return {
         "records": sum(stream.accepted for stream in streams) - before,
         "seconds": took,
         "cpu_seconds": time.process_time() - used,
+        "longest_gap_ms": max(stream.longest_gap_ms for stream in streams),
         "latencies_ms": [round(ms, 3) for stream in streams for ms in stream.latencies_ms],
     }
 

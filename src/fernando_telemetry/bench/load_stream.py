@@ -98,6 +98,13 @@ class LoadStream:
         self._call: Any = None
         self.accepted = 0
         self.latencies_ms: list[float] = []
+        self.longest_gap_ms = 0.0
+        # Of the last ack, or of the first batch in flight.
+        self._gap_since = 0.0
+
+    def forget_times(self) -> None:
+        """Begin with the times of acks anew."""
+        self.latencies_ms, self.longest_gap_ms = [], 0.0
 
     async def open(self, address: str) -> None:
         """Connect, say hello and read the welcome.
@@ -109,15 +116,19 @@ class LoadStream:
         self._call, _ = await greeted(self._channel, self._producer_id)
         self._reader = asyncio.create_task(self._read(), name=f"acks-{self._producer_id}")
 
-    async def run(self, deadline: float) -> None:
+    async def run(self, deadline: float, rate: float | None = None) -> None:
         """Send until a moment (monotonic), then wait for the remaining acks.
+
+        Args:
+            deadline: The moment.
+            rate: Records a second, above 0; None: as fast as it goes.
 
         Raises:
             BenchFailed: The server refused something, or ended the stream.
         """
         assert self._reader is not None
         self._idle.clear()
-        sending = asyncio.create_task(self._send(deadline))
+        sending = asyncio.create_task(self._send(deadline, rate))
         await asyncio.wait({sending, self._reader}, return_when=asyncio.FIRST_COMPLETED)
         if sending.done() and sending.exception() is None:
             return
@@ -129,16 +140,23 @@ class LoadStream:
             self._reader.result()
         raise BenchFailed("The server ended a stream.")
 
-    async def _send(self, deadline: float) -> None:
+    async def _send(self, deadline: float, rate: float | None) -> None:
+        due = time.monotonic()
         while True:
             await self._window.acquire()
             begun = time.monotonic()
-            if begun >= deadline:
+            if max(begun, due) >= deadline:
                 self._window.release()
                 break
+            if begun < due:
+                await asyncio.sleep(due - begun)
+                begun = time.monotonic()
             head, records, count = self._batches[self._next]
+            due += count / rate if rate else 0
             self._next = (self._next + 1) % len(self._batches)
             self._sequence += 1
+            if not self._sent_at:
+                self._gap_since = begun
             self._sent_at[self._sequence] = (begun, count)
             self._idle.clear()
             await self._call.write(numbered(self._sequence, records, head))
@@ -164,7 +182,10 @@ class LoadStream:
         outcome = ack.WhichOneof("outcome")
         if outcome != "committed" or ack.committed.accepted_count != count:
             raise BenchFailed(f"A batch was not stored whole: {ack}")
-        self.latencies_ms.append((time.monotonic() - begun) * 1000)
+        now = time.monotonic()
+        self.latencies_ms.append((now - begun) * 1000)
+        self.longest_gap_ms = max(self.longest_gap_ms, (now - self._gap_since) * 1000)
+        self._gap_since = now
         self.accepted += count
         self._window.release()
         if not self._sent_at:

@@ -16,11 +16,15 @@ from typing import Any, Final
 from grpc import aio
 
 from fernando.telemetry import v1
-from fernando_telemetry.bench.query_rows import Stretch, Week
+from fernando_telemetry.bench.query_rows import SERIES, Stretch, Week
 from fernando_telemetry.bench.tables import continued
+from fernando_telemetry.domain.edge_chunks import CHUNK
+from fernando_telemetry.domain.limits import GRAPH_PARTS
 from fernando_telemetry.storage.statements import load
 
 lists = load("lists")
+lookups = load("bench_lookups")
+graphs = load("service_graph")
 
 TIMEOUT_SECONDS: Final = 60.0
 PAGE_ROWS: Final = 100
@@ -37,12 +41,14 @@ class Asking:
     Attributes:
         statement: The SQL that asks the same, as the service's lists do it.
         arguments: Its parameters.
-        call: Asks the service, and gives how many rows came; None: there is no such call.
+        call: Asks the service, and gives how many rows came.
+        most_rows: How many of the statement's rows the answer has at most.
     """
 
     statement: str
     arguments: tuple[Any, ...]
-    call: Callable[[aio.Channel], Awaitable[int]] | None = None
+    call: Callable[[aio.Channel], Awaitable[int]]
+    most_rows: int = PAGE_ROWS
 
 
 # Gives the question with values of the week.
@@ -55,7 +61,7 @@ class Question:
 
     Attributes:
         key: Its name in the JSON line.
-        target_ms: Greatest p95 of the service, or of SQL where there is no call.
+        target_ms: Greatest p95 of the service.
         draw: Makes it.
     """
 
@@ -155,12 +161,61 @@ def _trace(of: Callable[[Week], Stretch]) -> Draw:
     return draw
 
 
+def _summary_of_24_hours(week: Week, _chance: random.Random) -> Asking:
+    """Events of the largest sealed day by hour and type, as the guide's hourly summary has them."""
+    start, end = week.sealed.day, week.sealed.end
+    request = v1.SummarizeEventsRequest(
+        time_range=_range(start, end), group_by=["event_type"], page_size=1_000
+    )
+    request.bucket.FromTimedelta(timedelta(hours=1))
+
+    async def call(channel: aio.Channel) -> int:
+        stub: Any = v1.EventServiceStub(channel)
+        return len((await stub.SummarizeEvents(request, timeout=TIMEOUT_SECONDS)).summaries)
+
+    return Asking(lookups.hourly_summary, (start, end), call, 1_000)
+
+
+def _one_series_by_minute(week: Week, chance: random.Random) -> Asking:
+    """Six hours of a series of the largest sealed day, a mean a minute."""
+    start = week.sealed.day + timedelta(minutes=chance.randrange(180, 900))
+    end = start + timedelta(hours=6)
+    host = f"host-{chance.choice(SERIES)}"
+    request = v1.QuerySystemMetricsRequest(
+        time_range=_range(start, end), metric_name="made_up", filter=f'host_name = "{host}"'
+    )
+    request.alignment_period.FromTimedelta(timedelta(minutes=1))
+
+    async def call(channel: aio.Channel) -> int:
+        stub: Any = v1.MetricServiceStub(channel)
+        found = (await stub.QuerySystemMetrics(request, timeout=TIMEOUT_SECONDS)).time_series
+        return sum(len(one.values) for one in found)
+
+    return Asking(lookups.one_series_by_minute, (host, start, end), call, 1_000)
+
+
+def _graph_of_24_hours(week: Week, _chance: random.Random) -> Asking:
+    """Which service called which in the largest sealed day."""
+    start, end = week.sealed.day, week.sealed.end
+    request = v1.GetServiceGraphRequest(time_range=_range(start, end))
+    chunks = [start + place * CHUNK for place in range((end - start) // CHUNK)]
+
+    async def call(channel: aio.Channel) -> int:
+        stub: Any = v1.TraceServiceStub(channel)
+        found = await stub.GetServiceGraph(request, timeout=TIMEOUT_SECONDS)
+        return len(found.nodes) + len(found.edges)
+
+    return Asking(graphs.rolled, (chunks, "", GRAPH_PARTS), call, GRAPH_PARTS)
+
+
 def trace_id_of(row: int) -> str:
     """Give the id of a trace beside the row with a number, as bench_rows.sql makes it."""
     trace = row // 4000 * 500 + row % 500
     return hashlib.md5(f"t{trace}".encode(), usedforsecurity=False).hexdigest()
 
 
+GRAPH: Final = Question("service_graph_24h", 500, _graph_of_24_hours)
+SUMMARY: Final = Question("summary_24h", 30, _summary_of_24_hours)
 QUESTIONS: Final = (
     Question("user_common", 30, _of_seven_days("user_id", "user-0")),
     Question("user_rare", 30, _of_seven_days("user_id", "user-rare")),
@@ -168,6 +223,9 @@ QUESTIONS: Final = (
     Question("license_common", 30, _of_seven_days("license_id", "licence-0")),
     Question("license_rare", 30, _of_seven_days("license_id", "licence-rare")),
     Question("license_unknown", 30, _of_seven_days("license_id", "licence-none")),
+    SUMMARY,
+    Question("one_series_6h_1m", 10, _one_series_by_minute),
+    GRAPH,
     Question("trace_hot", 30, _trace(lambda week: week.hot)),
     Question("trace_sealed", 5, _trace(lambda week: week.sealed)),
     Question("payload_common", 100, _of_payload("method", lambda _row: "email")),

@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from fernando.telemetry.v1 import (
@@ -67,7 +68,11 @@ def default_batch_records(kind: str) -> int:
 
 
 def make_batches(
-    kind: str, batch_records: int, first_micros: int | None, pool_bytes: int = POOL_BYTES
+    kind: str,
+    batch_records: int,
+    first_micros: int | None,
+    pool_bytes: int = POOL_BYTES,
+    groups: int = 0,
 ) -> list[Batch]:
     """Serialise different batches of a kind.
 
@@ -77,6 +82,8 @@ def make_batches(
         first_micros: Time of the first record; None: unset, so that the server's receive time
             counts (not for points, which have no default).
         pool_bytes: About how much to make in all.
+        groups: Of events and spans: into how many groups of a roll-up they fall; 0: nearly
+            each into its own.
     """
     batches: list[Batch] = []
     total = 0
@@ -91,13 +98,17 @@ def make_batches(
                 if first_micros is None
                 else first_micros + number * batch_records * STEP_MICROS
             )
-            batches.append(_messages(kind, batch_records, begin, number))
+            batches.append(_messages(kind, batch_records, begin, number, groups))
         total += len(batches[-1].records)
     return batches
 
 
-def _messages(kind: str, count: int, first_micros: int | None, number: int = 0) -> Batch:
+def _messages(
+    kind: str, count: int, first_micros: int | None, number: int = 0, groups: int = 0
+) -> Batch:
     make, field = _MAKERS[kind]
+    if groups:
+        make = partial(_GROUPED_MAKERS[kind], groups)
     draw = random.Random(_SEED + number)  # noqa: S311 - load, not secrets
     records = TelemetryRecords(record_count=count)
     getattr(records, field).extend(
@@ -137,6 +148,24 @@ def _event(draw: random.Random, _place: int, micros: int | None) -> Event:
     if micros is not None:
         event.event_timestamp.FromMicroseconds(micros)
     return event
+
+
+def _grouped_event(groups: int, draw: random.Random, place: int, micros: int | None) -> Event:
+    event = _event(draw, place, micros)
+    group = draw.randrange(groups)
+    event.event_type = 1 + group % 6  # type: ignore[assignment]
+    event.event_name = f"page_view_{group}"
+    event.license_id = f"license-{group % 10:03d}"
+    return event
+
+
+def _grouped_span(groups: int, draw: random.Random, place: int, micros: int | None) -> Span:
+    span = _span(draw, place, micros)
+    group = draw.randrange(groups)
+    span.service_name = f"service-{group % _SERVICES:02d}"
+    span.operation_name = f"GET /orders/{group}"
+    span.license_id = f"license-{group % 10:03d}"
+    return span
 
 
 def _labels(series: int) -> dict[str, str]:
@@ -191,6 +220,9 @@ _MAKERS: Final[dict[str, tuple[Callable[[random.Random, int, int | None], Any], 
     "samples": (_sample, "system_metrics"),
     "spans": (_span, "spans"),
 }
+# Those that can be made to fall into a number of groups of a roll-up.
+_GROUPED_MAKERS: Final[dict[str, Any]] = {"events": _grouped_event, "spans": _grouped_span}
+GROUPED_KINDS: Final = tuple(_GROUPED_MAKERS)
 
 
 def _points(number: int, count: int, first_micros: int) -> Batch:

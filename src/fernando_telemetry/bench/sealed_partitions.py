@@ -19,7 +19,7 @@ from fernando_telemetry.storage.statements import load
 sql = load("bench")
 
 POLL_SECONDS: Final = 0.1
-SEAL_SECONDS: Final = 600.0
+SEAL_SECONDS: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,17 +70,19 @@ def settings_given(environment: Mapping[str, str], decided: Iterable[str]) -> di
 
 
 @contextlib.asynccontextmanager
-async def serving(**settings: object) -> AsyncIterator[Server]:
+async def serving(folder: Path | None = None, /, **settings: object) -> AsyncIterator[Server]:
     """Run a server in a temporary folder, which is removed afterwards.
 
     Args:
+        folder: Where instead; made if need be, and kept.
         settings: Settings of the server beside those every benchmark has: embedded PostgreSQL
             with fsync, agent and health metrics off, any free port.
 
     Raises:
         BenchFailed: It did not start; with the end of its log.
     """
-    folder = _make_folder()
+    is_kept = folder is not None
+    folder = _make_folder(folder)
     own = {
         "data_dir": folder / "data",
         "port": 0,
@@ -108,7 +110,8 @@ async def serving(**settings: object) -> AsyncIterator[Server]:
         yield Server(address, dsn, process.pid, folder / "data", given)
     finally:
         await _stop(process)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if not is_kept:
+            await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 def _tied(*command: str) -> list[str]:
@@ -117,8 +120,10 @@ def _tied(*command: str) -> list[str]:
     return [*launch_command(tie), *command]
 
 
-def _make_folder() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="fernando-bench-"))
+def _make_folder(folder: Path | None) -> Path:
+    if folder is None:
+        folder = Path(tempfile.mkdtemp(prefix="fernando-bench-"))
+    folder.mkdir(parents=True, exist_ok=True)
     # Where root runs PostgreSQL as a lesser user, that one has to get in.
     folder.chmod(0o755)
     return folder

@@ -35,6 +35,7 @@ class IngestOptions:
         partitions: Partitions to fill, where the sustained rate is wanted.
         partition_length: Their length, as the setting takes it.
         stalled_clients: How many, where memory is wanted.
+        tails: How many at once, where what they cost is wanted.
     """
 
     kind: str = "events"
@@ -46,6 +47,7 @@ class IngestOptions:
     partitions: int = 10
     partition_length: str = "10 seconds"
     stalled_clients: int = 200
+    tails: int = 100
 
     @property
     def slice_seconds(self) -> float:

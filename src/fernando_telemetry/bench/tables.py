@@ -118,3 +118,11 @@ async def vacuum(connection: Connection, table: str) -> None:
 async def any_row(connection: Connection, table: str, columns: Sequence[str]) -> Any:
     """Give a row, or None."""
     return await connection.fetchrow(f"SELECT {', '.join(columns)} FROM {table} LIMIT 1")
+
+
+async def oldest_flush(connection: Connection, deltas: str) -> float:
+    """Give the age of the oldest delta in a table, in seconds; 0 where there is none."""
+    age = await connection.fetchval(
+        f"SELECT extract(epoch FROM clock_timestamp() - min(flushed_at))::float8 FROM {deltas}"
+    )
+    return float(age or 0.0)

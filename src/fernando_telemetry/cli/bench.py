@@ -6,9 +6,12 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
+
+from fernando_telemetry.cli.signatures import Command
 
 app = typer.Typer(
     help="Measure this program on this machine; ends with one JSON line.", no_args_is_help=True
@@ -16,7 +19,9 @@ app = typer.Typer(
 
 # What `bench.records` and `bench.ingest_targets` know, which are slow to import.
 RECORD_WORDS: Final = ("events", "samples", "points", "spans")
-MEASURE_WORDS: Final = ("rate", "latency", "memory", "partition-size", "sustained")
+MEASURE_WORDS: Final = (
+    *("rate", "latency", "memory", "partition-size", "sustained", "rollups", "retention", "tail"),
+)
 
 
 def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
@@ -28,7 +33,7 @@ def _one_of(words: tuple[str, ...]) -> Callable[[str], str]:
     return check
 
 
-@app.command()
+@app.command(cls=Command)
 def ingest(
     *,
     measure: Annotated[
@@ -60,7 +65,11 @@ def ingest(
         int, typer.Option(min=1, help="Turns that the seconds are cut into; medians of them count.")
     ] = 5,
     preload_rows: Annotated[
-        int, typer.Option(min=1, help="partition-size: rows of the full partition.")
+        int,
+        typer.Option(
+            min=1,
+            help="partition-size: rows there before; retention: that go, to 6 M.",
+        ),
     ] = 50_000_000,
     partitions: Annotated[
         int, typer.Option(min=1, help="sustained: how many partitions to fill.")
@@ -71,6 +80,9 @@ def ingest(
     stalled_clients: Annotated[
         int, typer.Option(min=1, help="memory: clients that stall while PostgreSQL hangs.")
     ] = 200,
+    tails: Annotated[
+        int, typer.Option(min=1, max=100, help="tail: how many at once, each with its filter.")
+    ] = 100,
     everything: Annotated[
         bool, typer.Option("--all", help="All figures, against their targets.")
     ] = False,
@@ -100,6 +112,7 @@ def ingest(
         partitions=partitions,
         partition_length=partition_length,
         stalled_clients=stalled_clients,
+        tails=tails,
     )
     report = _report(silent=as_json)
     figures = _run(
@@ -156,13 +169,27 @@ def _print_table(figures: dict[str, Any]) -> None:
     Console(file=sys.stderr).print(table)
 
 
-@app.command()
+@app.command(cls=Command)
 def query(
     *,
     rows: Annotated[
         int, typer.Option(min=1_000, help="Events, and as many spans; 20,000,000 for the targets.")
     ] = 2_000_000,
     repeats: Annotated[int, typer.Option(min=1, help="How often each question is asked.")] = 100,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Fill databases here, and ask them again until midnight UTC."
+        ),
+    ] = None,
+    questions: Annotated[
+        list[str] | None,
+        typer.Option("--question", metavar="KEY", help="Ask this one only; may come again."),
+    ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="What roll-ups and dropping cost a load of 15 s, too."),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Only the JSON line, no progress.")
     ] = False,
@@ -170,16 +197,23 @@ def query(
     """Measure queries on a week of made-up data, in a server and a database of its own.
 
     Beside the time of each call stands that of the same SQL by bare asyncpg. The database is made
-    in TMPDIR and removed afterwards; 20 million rows take some 20 GB there and half an hour.
+    in TMPDIR and removed afterwards, unless --keep names a folder; 20 million rows take some 20 GB
+    and half an hour.
     """
     from fernando_telemetry.bench.figures import as_line
-    from fernando_telemetry.bench.query_latency import QueryOptions, measure_query
+    from fernando_telemetry.bench.query_latency import KEYS, QueryOptions, measure_query
+    from fernando_telemetry.bench.stand import IngestOptions
 
+    for key in questions or ():
+        if key not in KEYS:
+            raise typer.BadParameter(f"{key!r} is none of {', '.join(KEYS)}")
     report = _report(silent=as_json)
-    typer.echo(as_line(_run(measure_query(QueryOptions(rows, repeats), report))))
+    beside_load = IngestOptions() if everything else None
+    options = QueryOptions(rows, repeats, keep, tuple(questions or ()), beside_load)
+    typer.echo(as_line(_run(measure_query(options, report))))
 
 
-@app.command()
+@app.command(cls=Command)
 def indexes(
     *,
     rows: Annotated[int, typer.Option(min=10_000, help="Rows of each partition.")] = 2_000_000,

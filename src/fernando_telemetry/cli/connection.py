@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -74,9 +74,18 @@ def _address(target: str) -> str:
 
 
 def call(
-    address: str, work: Callable[[aio.Channel], Coroutine[Any, Any, _T]], filter_text: str = ""
+    address: str,
+    work: Callable[[aio.Channel], Coroutine[Any, Any, _T]],
+    filter_text: str = "",
+    flags: Mapping[str, str] | None = None,
 ) -> _T:
     """Run some work over a channel to the server.
+
+    Args:
+        address: host:port.
+        work: What is done.
+        filter_text: The filter in it, for the sentence.
+        flags: What fields were typed as, for the sentence, where that is not their name.
 
     Raises:
         typer.Exit: Code 1 after a sentence on standard error, because a call failed; 130 for
@@ -94,7 +103,7 @@ def call(
         result = asyncio.run(run())
         sys.stdout.flush()
     except aio.AioRpcError as error:
-        complain(explain(decode_error(error), address, filter_text))
+        complain(explain(decode_error(error), address, filter_text, flags))
         raise typer.Exit(1) from None
     except BrokenPipeError:
         _drop_output()

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
-from typing import Any
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from fernando_telemetry.domain.errors import NoServerRuns
 from fernando_telemetry.embedded import EmbeddedPostgres, effective_data_dir, running_server
@@ -39,31 +39,48 @@ def run_sql(settings: Settings, statement: str, *, as_json: bool) -> int:
         print(f"fernando-telemetry: {error}", file=sys.stderr)
         return 1
     if as_json:
+        from fernando_telemetry.cli.sql_rows import json_line
+
         for row in result.rows:
-            print(json.dumps(dict(zip(result.columns, row, strict=True)), default=str))
+            print(json_line(result, row))
     else:
-        _print_table(result)
+        _print_rows(result)
     return 0
 
 
-def _print_table(result: AdHocResult) -> None:
+def _print_rows(result: AdHocResult) -> None:
+    """Print a table as wide as it is on a terminal with room, else a line a column."""
     from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
 
-    table = Table(show_edge=False)
-    for column in result.columns:
-        table.add_column(column, overflow="fold")
-    for row in result.rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
-    if result.columns:
-        console.print(table)
-    console.print(f"({len(result.rows)} row{'' if len(result.rows) == 1 else 's'})")
+    from fernando_telemetry.cli.printing import table_of
+    from fernando_telemetry.cli.sql_rows import columns_of_result, has_room, lines_by_row
+    from fernando_telemetry.cli.tables import on_the_point, plain_lines
+
+    columns = columns_of_result(result)
+    aligned = [on_the_point(column) for column in columns]
+    console = Console(highlight=False, emoji=False, markup=False)
+    if columns and not sys.stdout.isatty():
+        for line in plain_lines(columns, header=True):
+            print(line)
+    elif columns and has_room(aligned, console.width):
+        console.print(table_of([(column, column.width) for column in aligned]))
+    elif columns:
+        for line in lines_by_row(columns):
+            print(line)
+    sys.stdout.flush()
+    print(f"({len(result.rows)} row{'' if len(result.rows) == 1 else 's'})", file=sys.stderr)
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
+@asynccontextmanager
+async def opened_database(settings: Settings) -> AsyncIterator[str]:
+    """Give the DSN of the settings or of a running server, else start the embedded database."""
+    if settings.dsn:
+        yield settings.dsn
+    elif running := running_server(effective_data_dir(settings)):
+        yield running.dsn
+    else:
+        async with EmbeddedPostgres(settings) as embedded:
+            yield embedded.dsn
 
 
 def run_migrate(settings: Settings) -> None:
@@ -74,15 +91,8 @@ def run_migrate(settings: Settings) -> None:
     """
 
     async def run() -> None:
-        if settings.dsn:
-            await migrate(SessionSettings.of(settings, settings.dsn, "migrate"), allowed=True)
-            return
-        running = running_server(effective_data_dir(settings))
-        if running is not None:
-            await migrate(SessionSettings.of(settings, running.dsn, "migrate"), allowed=True)
-            return
-        async with EmbeddedPostgres(settings) as embedded:
-            await migrate(SessionSettings.of(settings, embedded.dsn, "migrate"), allowed=True)
+        async with opened_database(settings) as dsn:
+            await migrate(SessionSettings.of(settings, dsn, "migrate"), allowed=True)
 
     asyncio.run(run())
     print("The schema is up to date.")

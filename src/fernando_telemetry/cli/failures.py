@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Final
 
 import grpc
@@ -12,16 +14,23 @@ _FILTER_WINDOW: Final = 72
 _INDENT: Final = "  "
 
 
-def explain(failed: RpcFailed, address: str, filter_text: str = "") -> str:
+def explain(
+    failed: RpcFailed,
+    address: str,
+    filter_text: str = "",
+    flags: Mapping[str, str] | None = None,
+) -> str:
     """Give the sentence, with the filter and a caret below it for INVALID_FILTER.
 
     Args:
         failed: How the call ended.
         address: The server that was called.
         filter_text: The filter that was sent.
+        flags: What fields were typed as, where that is not their name.
     """
     if failed.reason:
-        sentence = f"{failed.message.rstrip('.')} ({failed.reason})."
+        message = _typed(failed.message, flags or {}).rstrip(".")
+        sentence = f"{message} ({failed.reason})."
         if failed.reason == "INVALID_FILTER" and filter_text:
             return "\n".join([sentence, *_pointed(filter_text, failed.metadata.get("position"))])
         return sentence
@@ -41,6 +50,16 @@ def explain(failed: RpcFailed, address: str, filter_text: str = "") -> str:
             return f"The server at {address} does not know this call ({cause})."
         case _:
             return f"The call of {address} ended with {failed.code.name}: {failed.message}"
+
+
+def _typed(message: str, flags: Mapping[str, str]) -> str:
+    """Put flags in the place of fields and of their elements."""
+    if not flags:
+        return message
+    names = "|".join(map(re.escape, flags))
+    # Neither a part of a longer word nor a value that was typed.
+    pattern = rf"(?<![\w.'\"-])({names})(?:\[\d+\])?(?![\w'\"])"
+    return re.sub(pattern, lambda found: flags[found[1]], message)
 
 
 def _pointed(filter_text: str, position_text: str | None) -> list[str]:

@@ -17,7 +17,7 @@ class ListKind:
     """A kind of record that can be listed.
 
     Args:
-        noun: For sentences, singular; the plural has an s.
+        noun: For sentences, singular.
         service: Its service in the contract, without the word Service.
         method: The method that lists it.
         time_field: What the time range and the order are about.
@@ -26,6 +26,7 @@ class ListKind:
         columns: In the order of display.
         cells: Writes a page's cells.
         line: Writes a record as a line of JSON.
+        plural: Of the noun; "": it has an s.
     """
 
     noun: str
@@ -37,6 +38,22 @@ class ListKind:
     columns: tuple[ColumnSpec, ...]
     cells: Callable[[Sequence[Message], Sequence[ColumnSpec], Style], list[Cells]] = columns_of
     line: Callable[[Message], str] = json_line
+    plural: str = ""
+
+
+def _trace_cells(
+    records: Sequence[Message], specs: Sequence[ColumnSpec], style: Style
+) -> list[Cells]:
+    """Write a page's cells; for people trace ids are as short as `query trace` takes them."""
+    cells = columns_of(records, specs, style)
+    if style.today is None:
+        return cells
+    return [
+        replace(one, texts=tuple(text.removeprefix("0" * 16) for text in one.texts))
+        if one.spec.name == "trace_id"
+        else one
+        for one in cells
+    ]
 
 
 EVENTS: Final = ListKind(
@@ -112,34 +129,87 @@ BUSINESS: Final = ListKind(
         ColumnSpec("dimensions", 8, 12),
     ),
 )
-_SPAN_COLUMNS: Final = (
-    ColumnSpec("start_time", 1),
-    ColumnSpec("service_name", 2, 12),
-    ColumnSpec("operation_name", 3, 14),
-    ColumnSpec("duration_ms", 4),
-    ColumnSpec("status", 5),
-    ColumnSpec("http_status_code", 9),
-    ColumnSpec("kind", 8),
-    ColumnSpec("user_id", 12, 8),
-    ColumnSpec("host_name", 13, 9),
-    ColumnSpec("trace_id", 6),
-    ColumnSpec("span_id", 10),
-    ColumnSpec("parent_span_id", 11),
-    ColumnSpec("error_message", 7, 16),
-    ColumnSpec("tags", 14, 12),
+SPANS: Final = ListKind(
+    "span",
+    "Trace",
+    "ListSpans",
+    "start_time",
+    "spans",
+    "5m",
+    (
+        ColumnSpec("start_time", 1),
+        ColumnSpec("service_name", 2, 12),
+        ColumnSpec("operation_name", 3, 14),
+        ColumnSpec("duration_ms", 4),
+        ColumnSpec("status", 5),
+        ColumnSpec("http_status_code", 9),
+        ColumnSpec("kind", 8),
+        ColumnSpec("user_id", 12, 8),
+        ColumnSpec("host_name", 13, 9),
+        ColumnSpec("trace_id", 6),
+        ColumnSpec("span_id", 10),
+        ColumnSpec("parent_span_id", 11),
+        ColumnSpec("error_message", 7, 16),
+        ColumnSpec("tags", 14, 12),
+    ),
 )
-SPANS: Final = ListKind("span", "Trace", "ListSpans", "start_time", "spans", "5m", _SPAN_COLUMNS)
-# One trace: its id is the same in every row, and who called whom is what it is read for.
-TRACE: Final = replace(
-    SPANS,
-    method="GetTrace",
-    columns=tuple(
-        replace(column, rank={"span_id": 5, "parent_span_id": 5, "status": 4}[column.name])
-        if column.name in ("span_id", "parent_span_id", "status")
-        else column
-        for column in _SPAN_COLUMNS
-        if column.name != "trace_id"
+TRACES: Final = ListKind(
+    "trace",
+    "Trace",
+    "SearchTraces",
+    "start_time",
+    "traces",
+    "5m",
+    (
+        ColumnSpec("start_time", 1),
+        ColumnSpec("root_service_name", 6, 8),
+        ColumnSpec("root_operation_name", 6, 12),
+        ColumnSpec("duration_ms", 3),
+        # What is cut of these are their names; counts have fewer digits.
+        ColumnSpec("span_count", 5, 7),
+        ColumnSpec("error_count", 4, 7),
+        ColumnSpec("orphan_count", 9),
+        ColumnSpec("spans_by_service", 8, 16),
+        ColumnSpec("trace_id", 2),
+    ),
+    _trace_cells,
+)
+# Percentiles that are within 2 %.
+GRAPH_DIGITS: Final = 3
+# The two sides of a service graph, which has no pages.
+EDGES: Final = ListKind(
+    "edge",
+    "Trace",
+    "GetServiceGraph",
+    "start_time",
+    "edges",
+    "1h",
+    (
+        ColumnSpec("client_service_name", 1, 12),
+        ColumnSpec("server_service_name", 2, 12),
+        ColumnSpec("call_count", 3),
+        ColumnSpec("error_count", 4),
+        ColumnSpec("p50_duration_ms", 6, digits=GRAPH_DIGITS),
+        ColumnSpec("p95_duration_ms", 5, digits=GRAPH_DIGITS),
+    ),
+)
+SERVICES: Final = replace(
+    EDGES,
+    noun="service",
+    records_field="nodes",
+    columns=(
+        ColumnSpec("service_name", 1, 12),
+        ColumnSpec("span_count", 2),
+        ColumnSpec("error_count", 3),
+        ColumnSpec("p50_duration_ms", 5, digits=GRAPH_DIGITS),
+        ColumnSpec("p95_duration_ms", 4, digits=GRAPH_DIGITS),
     ),
 )
 
-LIST_KINDS: Final = {"events": EVENTS, "metrics": METRICS, "business": BUSINESS, "spans": SPANS}
+LIST_KINDS: Final = {
+    "events": EVENTS,
+    "metrics": METRICS,
+    "business": BUSINESS,
+    "spans": SPANS,
+    "traces": TRACES,
+}

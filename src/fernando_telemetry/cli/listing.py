@@ -6,21 +6,19 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import typer
 from grpc import aio
 
 from fernando.telemetry import v1
 from fernando_telemetry.cli.connection import CALL_TIMEOUT_SECONDS, call, complain, find_address
-from fernando_telemetry.cli.kinds import TRACE, ListKind
+from fernando_telemetry.cli.kinds import ListKind
 from fernando_telemetry.cli.printing import Printer
-from fernando_telemetry.cli.tables import write_number
 from fernando_telemetry.cli.times import Moment, parse_duration, parse_time
 
 PAGE_ROWS = 1_000
 LIMIT = 50
-TRACE_LIMIT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,23 @@ class Wanted:
         return default if self.limit is None else self.limit
 
 
-def time_range(wanted: Wanted, default_last: str, now: datetime) -> tuple[datetime, datetime]:
+class WantedRange(Protocol):
+    """A time range as typed: `--start`, `--end` and `--last`."""
+
+    @property
+    def start(self) -> str | None:
+        """None: not given; so for the others."""
+
+    @property
+    def end(self) -> str | None:
+        """The end."""
+
+    @property
+    def last(self) -> str | None:
+        """The length."""
+
+
+def time_range(wanted: WantedRange, default_last: str, now: datetime) -> tuple[datetime, datetime]:
     """Give [start, end) of what was asked for.
 
     Raises:
@@ -78,9 +92,9 @@ def time_range(wanted: Wanted, default_last: str, now: datetime) -> tuple[dateti
     """
     if wanted.start is not None and wanted.last is not None:
         raise typer.BadParameter("it excludes --start", param_hint="--last")
-    end = _moment("--end", wanted.end, now) if wanted.end is not None else now
+    end = moment_of("--end", wanted.end, now) if wanted.end is not None else now
     if wanted.start is not None:
-        start = _moment("--start", wanted.start, now)
+        start = moment_of("--start", wanted.start, now)
         if start >= end:
             raise typer.BadParameter(
                 f"the end {end:%Y-%m-%dT%H:%M:%SZ} is not after the start "
@@ -97,7 +111,12 @@ def time_range(wanted: Wanted, default_last: str, now: datetime) -> tuple[dateti
         raise typer.BadParameter(str(error), param_hint="--last") from None
 
 
-def _moment(option: str, text: str, now: datetime) -> datetime:
+def moment_of(option: str, text: str, now: datetime) -> datetime:
+    """Give the time that an option names; a note tells where it is taken as UTC.
+
+    Raises:
+        typer.BadParameter: It is no time.
+    """
     try:
         moment: Moment = parse_time(text, now)
     except ValueError as error:
@@ -116,43 +135,12 @@ def show(kind: ListKind, wanted: Wanted) -> None:
     printer = Printer(kind, as_json=wanted.as_json, local=wanted.local)
 
     async def work(channel: aio.Channel) -> None:
-        ask = _method(kind, channel)
-        async for page, is_last in _pages(ask, request, kind.records_field, limit):
+        ask = method_of(kind, channel)
+        async for page, is_last in pages(ask, request, kind.records_field, limit):
             printer.print_page(list(getattr(page, kind.records_field)), is_last=is_last)
 
     call(address, work, wanted.filter)
     printer.print_end(words_of_range(start, end, printer.zone))
-
-
-def show_trace(trace_id: str, wanted: Wanted) -> None:
-    """Print the spans of one trace."""
-    limit = wanted.rows(TRACE_LIMIT)
-    address = find_address(wanted.target, wanted.data_dir)
-    request = v1.GetTraceRequest(trace_id=trace_id, min_commit_token=wanted.min_commit_token)
-    if wanted.start is not None or wanted.end is not None or wanted.last is not None:
-        start, end = time_range(wanted, "30d", datetime.now(UTC))
-        _fill(request.time_range, start, end)
-    printer = Printer(TRACE, as_json=wanted.as_json, local=wanted.local)
-    summary = v1.TraceSummary()
-
-    async def work(channel: aio.Channel) -> None:
-        ask = _method(TRACE, channel)
-        async for page, is_last in _pages(ask, request, TRACE.records_field, limit):
-            summary.CopyFrom(page.summary)
-            printer.print_page([one.span for one in page.spans], is_last=is_last)
-
-    call(address, work)
-    printer.print_end(_trace_words(summary))
-
-
-def _trace_words(summary: v1.TraceSummary) -> str:
-    root = f"{summary.root_service_name} {summary.root_operation_name}".strip()
-    errors = f"{summary.error_count} error{'' if summary.error_count == 1 else 's'}"
-    return (
-        f" of the {summary.span_count} of trace {summary.trace_id}"
-        f"{f' ({root})' if root else ''}: {write_number(summary.duration_ms, short=True)} ms, "
-        f"{errors}, services: {', '.join(sorted(summary.spans_by_service)) or 'none'}"
-    )
 
 
 def _request(kind: ListKind, wanted: Wanted, start: datetime, end: datetime) -> Any:
@@ -177,21 +165,23 @@ def fill_selection(request: Any, wanted: Wanted, start: datetime, end: datetime)
         request.filter = wanted.filter
     except ValueError:
         raise typer.BadParameter("it is not valid UTF-8", param_hint="--filter") from None
-    _fill(request.time_range, start, end)
+    fill_range(request.time_range, start, end)
 
 
-def _fill(message: v1.TimeRange, start: datetime, end: datetime) -> None:
+def fill_range(message: v1.TimeRange, start: datetime, end: datetime) -> None:
+    """Set both sides of a time range."""
     message.start_time.FromDatetime(start)
     message.end_time.FromDatetime(end)
 
 
-def _method(kind: ListKind, channel: aio.Channel) -> Callable[..., Any]:
+def method_of(kind: ListKind, channel: aio.Channel) -> Callable[..., Any]:
+    """Give the method that lists a kind."""
     stub = getattr(v1, f"{kind.service}ServiceStub")(channel)
     method: Callable[..., Any] = getattr(stub, kind.method)
     return method
 
 
-async def _pages(
+async def pages(
     ask: Callable[..., Any], request: Any, records_field: str, limit: int | None
 ) -> AsyncIterator[tuple[Any, bool]]:
     """Give pages until the rows asked for are there, each with whether the list ends with it."""

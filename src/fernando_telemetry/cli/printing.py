@@ -10,10 +10,15 @@ from typing import Any, Final
 from google.protobuf.message import Message
 
 from fernando_telemetry.cli.kinds import ListKind
-from fernando_telemetry.cli.tables import Cells, Style, fit, plain_lines
+from fernando_telemetry.cli.tables import Cells, Style, fit, on_the_point, plain_lines
 
 # Words that a reader looks for.
 _ALARMING: Final = frozenset({"error", "error_event"})
+
+
+def shown_zone(*, local: bool) -> tzinfo:
+    """Give the zone that times are shown in."""
+    return (datetime.now().astimezone().tzinfo or UTC) if local else UTC
 
 
 class Printer:
@@ -33,7 +38,12 @@ class Printer:
         self._hidden: dict[str, None] = {}
         self._header: list[str] | None = None
         self._terminal = sys.stdout.isatty()
-        self.zone: tzinfo = (datetime.now().astimezone().tzinfo or UTC) if local else UTC
+        self.zone = shown_zone(local=local)
+
+    @property
+    def count(self) -> int:
+        """How many rows were printed."""
+        return self._count
 
     def print_page(self, records: Sequence[Message], *, is_last: bool) -> None:
         """Print the next rows.
@@ -52,12 +62,20 @@ class Printer:
         elif records:
             self._print_plain(records)
 
-    def print_end(self, about: str) -> None:
-        """Say on standard error how many rows there were and whether there are more."""
+    def print_end(self, about: str, *, of_count: int | None = None) -> None:
+        """Say on standard error how many rows there were and whether there are more.
+
+        Args:
+            about: What the sentence goes on with.
+            of_count: How many there are in all, where that is known.
+        """
         sys.stdout.flush()
         more = "" if self._ended else "; there are more: raise --limit or give --all"
-        plural = "" if self._count == 1 else "s"
-        lines = [f"{self._count} {self._kind.noun}{plural}{about}{more}."]
+        noun = self._kind.noun
+        if (self._count if of_count is None else of_count) != 1:
+            noun = self._kind.plural or f"{noun}s"
+        count = f"{self._count}" if of_count is None else f"{self._count} of {of_count}"
+        lines = [f"{count} {noun}{about}{more}."]
         if self._hidden:
             lines.append(f"No room for {', '.join(self._hidden)}; --json has everything.")
         print("\n".join(lines), file=sys.stderr)
@@ -75,15 +93,16 @@ class Printer:
         console = Console(highlight=False, emoji=False, markup=False)
         style = Style(self.zone, today=datetime.now(UTC))
         columns = self._kind.cells(records, self._kind.columns, style)
-        fitted = fit(columns, console.width)
+        fitted = fit([on_the_point(column) for column in columns], console.width)
         shown = {column.spec.name for column, _ in fitted}
         self._hidden.update(
             dict.fromkeys(one.spec.name for one in columns if one.spec.name not in shown)
         )
-        console.print(_table(fitted))
+        console.print(table_of(fitted))
 
 
-def _table(fitted: Sequence[tuple[Cells, int]]) -> Any:
+def table_of(fitted: Sequence[tuple[Cells, int]]) -> Any:
+    """Give a table for a terminal, of columns with their widths."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -97,6 +116,13 @@ def _table(fitted: Sequence[tuple[Cells, int]]) -> Any:
             overflow="ellipsis",
             justify="right" if column.to_the_right else "left",
         )
-    for row in zip(*(column.texts for column, _ in fitted), strict=True):
-        table.add_row(*(Text(text, style="red" if text in _ALARMING else "") for text in row))
+    for row in zip(*(_placed(column, width) for column, width in fitted), strict=True):
+        table.add_row(
+            *(Text(text, style="red" if text in _ALARMING else "", justify="left") for text in row)
+        )
     return table
+
+
+def _placed(column: Cells, width: int) -> Sequence[str]:
+    """Give the texts with the blanks before them; rich would drop those behind a number."""
+    return [text.rjust(width) for text in column.texts] if column.to_the_right else column.texts

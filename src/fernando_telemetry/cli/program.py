@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from fernando_telemetry.cli import bench, query, rejected, send
+from fernando_telemetry.cli import bench, export, query, rejected, retention, rollups, send
+from fernando_telemetry.cli.signatures import Command
 from fernando_telemetry.domain.errors import TelemetryError
 
 app = typer.Typer(
@@ -22,6 +23,9 @@ app = typer.Typer(
 app.add_typer(send.app, name="send")
 app.add_typer(query.app, name="query")
 app.add_typer(rejected.app, name="rejected")
+app.add_typer(retention.app, name="retention")
+app.add_typer(rollups.app, name="rollups")
+app.add_typer(export.app, name="export")
 app.add_typer(bench.app, name="bench")
 
 DataDir = Annotated[
@@ -63,7 +67,7 @@ def _settings(**arguments: Any) -> Any:
     return load_settings(**arguments)
 
 
-@app.command()
+@app.command(cls=Command)
 def serve(
     *,
     data_dir: DataDir = None,
@@ -116,7 +120,7 @@ def serve_worker() -> None:
     raise typer.Exit(run_worker())
 
 
-@app.command()
+@app.command(cls=Command)
 def agent(
     *,
     target: Annotated[str | None, typer.Option(help="Server to send to, as host:port.")] = None,
@@ -134,7 +138,7 @@ def agent(
     raise typer.Exit(run_agent_alone(settings))
 
 
-@app.command()
+@app.command(cls=Command)
 def dsn(*, data_dir: DataDir = None) -> None:
     """Print the DSN of the database of a running server: psql "$(fernando-telemetry dsn)"."""
     from fernando_telemetry.cli.database import current_dsn
@@ -142,7 +146,7 @@ def dsn(*, data_dir: DataDir = None) -> None:
     typer.echo(current_dsn(_settings(data_dir=data_dir)))
 
 
-@app.command()
+@app.command(cls=Command)
 def sql(
     statement: Annotated[str, typer.Argument(help="One SQL statement.")],
     *,
@@ -157,7 +161,7 @@ def sql(
     raise typer.Exit(run_sql(settings, statement, as_json=as_json))
 
 
-@app.command()
+@app.command(cls=Command)
 def migrate(*, data_dir: DataDir = None, dsn: Dsn = None) -> None:
     """Bring the database to this program's schema, then end."""
     from fernando_telemetry.cli.database import run_migrate

@@ -1,4 +1,4 @@
-"""query: list records of a running server."""
+"""query: list records of a running server, and ask about its traces."""
 
 from __future__ import annotations
 
@@ -54,7 +54,57 @@ DataDir = Annotated[
     Path | None, typer.Option(metavar="DIR", help="Find the local server by its data directory.")
 ]
 
+Align = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DURATION", help="Compute time series instead, with buckets such as 1m or 1h."
+    ),
+]
+MetricName = Annotated[
+    str | None, typer.Option(metavar="NAME", help="With --align: the metric. Required.")
+]
+AggregationWord = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD",
+        help="With --align: average (the default), min, max, sum, count, last, rate, delta, p50, "
+        "p90, p95 or p99 of a bucket.",
+    ),
+]
+Reduce = Annotated[
+    str | None,
+    typer.Option(metavar="WORD", help="With --align: how the series of a group become one."),
+]
+GroupBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="FIELD", help="With --reduce: a field such as host_name or labels.region."
+    ),
+]
+GapFill = Annotated[
+    str | None,
+    typer.Option(
+        metavar="WORD", help="With --align: none (the default), nan, previous or zero in gaps."
+    ),
+]
 
+ServiceName = Annotated[str, typer.Option(metavar="TEXT", help="Spans of this service.")]
+OperationName = Annotated[str, typer.Option(metavar="TEXT", help="Spans of this operation.")]
+Status = Annotated[str, typer.Option(metavar="WORD", help="Spans that ended so: ok, error.")]
+MinDuration = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Spans that took that long: 250ms, 1.5s.")
+]
+MaxDuration = Annotated[
+    str | None, typer.Option(metavar="DURATION", help="Spans that took no longer.")
+]
+Tags = Annotated[
+    list[str] | None, typer.Option(metavar="KEY=VALUE", help="Spans with this tag. Repeatable.")
+]
+LicenseId = Annotated[str, typer.Option(metavar="TEXT", help="Only spans of this licence.")]
+Services = Annotated[bool, typer.Option("--services", help="The services instead of the calls.")]
+MostPerSecond = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Drop what is more in a second; 0: nothing.")
+]
 TraceId = Annotated[str, typer.Argument(metavar="TRACE_ID", help="32 or 16 hex digits.")]
 
 # What is a field of `Wanted` in listing.py, in the order that --help shows.
@@ -80,6 +130,14 @@ _LIST: Final = (
     }
     | _OUTPUT
 )
+_ALIGNMENT: Final[dict[str, tuple[Any, Any]]] = {
+    "align": (Align, None),
+    "metric_name": (MetricName, None),
+    "aggregation": (AggregationWord, None),
+    "reduce": (Reduce, None),
+    "group_by": (GroupBy, None),
+    "gap_fill": (GapFill, None),
+}
 _BUSINESS: Final = _LIST | {"include_superseded": (Superseded, False)}
 _TRACE: Final = (
     {"trace_id": (TraceId, inspect.Parameter.empty)}
@@ -87,6 +145,18 @@ _TRACE: Final = (
     | {"limit": (TraceLimit, None), "all_rows": (AllRows, False)}
     | _OUTPUT
 )
+
+
+_SPANS: Final = _LIST | {
+    "service_name": (ServiceName, ""),
+    "operation_name": (OperationName, ""),
+    "min_duration": (MinDuration, None),
+    "max_duration": (MaxDuration, None),
+    "status": (Status, ""),
+    "tags": (Tags, None),
+}
+_TAIL: Final = {"filter": (Filter, ""), "max_events_per_second": (MostPerSecond, 0)} | OUTPUT
+_GRAPH: Final = RANGE | {"license_id": (LicenseId, ""), "services": (Services, False)} | _OUTPUT
 
 
 def _add(name: str, help_text: str, flags: dict[str, tuple[Any, Any]] = _LIST) -> None:
@@ -101,24 +171,88 @@ def _add(name: str, help_text: str, flags: dict[str, tuple[Any, Any]] = _LIST) -
     add_command(app, name, help_text, flags, command)
 
 
+def _add_of_spans(name: str, help_text: str) -> None:
+    """Add a list with flags for what spans are mostly looked for by."""
+
+    def command(**given: Any) -> None:
+        from fernando_telemetry.cli.kinds import LIST_KINDS
+        from fernando_telemetry.cli.listing import Wanted, show
+        from fernando_telemetry.cli.span_filter import span_filter
+
+        names = ("filter", *(name for name in _SPANS if name not in _LIST))
+        text = span_filter(**{name: given.pop(name) for name in names})
+        show(LIST_KINDS[name], Wanted(filter=text, **given))
+
+    add_command(app, name, help_text, _SPANS, command)
+
+
+def _graph(*, license_id: str, services: bool, **given: Any) -> None:
+    from fernando_telemetry.cli.listing import Wanted
+    from fernando_telemetry.cli.tracing import show_graph
+
+    wanted = Wanted(limit=None, all_rows=True, **given)
+    show_graph(wanted, license_id, of_services=services)
+
+
+def _tail(**given: Any) -> None:
+    from fernando_telemetry.cli.tailing import follow
+
+    follow(**given)
+
+
 def _trace(trace_id: str, **given: Any) -> None:
-    from fernando_telemetry.cli.listing import Wanted, show_trace
+    from fernando_telemetry.cli.listing import Wanted
+    from fernando_telemetry.cli.tracing import show_trace
 
     show_trace(trace_id, Wanted(**given))
 
 
+def _metrics(**given: Any) -> None:
+    from fernando_telemetry.cli.listing import Wanted
+    from fernando_telemetry.cli.time_series import Alignment, show_metrics
+
+    alignment = {name: given.pop(name) for name in _ALIGNMENT}
+    alignment["group_by"] = tuple(alignment["group_by"] or ())
+    show_metrics(Wanted(**given), Alignment(**alignment))
+
+
 _add("events", "List events, newest first, of the last 5 minutes unless told otherwise.")
-_add("metrics", "List samples of system metrics, newest first, of the last 5 minutes by default.")
+add_command(
+    app,
+    "metrics",
+    "List samples of system metrics, newest first, of the last 5 minutes by default; with --align "
+    "compute time series of the last hour.",
+    _LIST | _ALIGNMENT,
+    _metrics,
+)
 _add(
     "business",
     "List KPIs by period_start, newest first, of the last 24 hours by default.",
     _BUSINESS,
 )
-_add("spans", "List spans, newest first, of the last 5 minutes unless told otherwise.")
+_add_of_spans("spans", "List spans, newest first, of the last 5 minutes unless told otherwise.")
+_add_of_spans(
+    "traces",
+    "Find traces by one span that matches all of it, newest first, of the last 5 minutes.",
+)
 add_command(
     app,
     "trace",
     "Show the spans of one trace, as its tree. A time range makes it quicker.",
     _TRACE,
     _trace,
+)
+add_command(
+    app,
+    "graph",
+    "Show which service calls which, by the spans of the last hour unless told otherwise.",
+    _GRAPH,
+    _graph,
+)
+add_command(
+    app,
+    "tail",
+    "Print events as they are committed, each on a line, until Ctrl-C.",
+    _TAIL,
+    _tail,
 )

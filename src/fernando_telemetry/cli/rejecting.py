@@ -15,6 +15,7 @@ from fernando.telemetry import v1
 from fernando_telemetry.cli.connection import call, find_address
 from fernando_telemetry.cli.kinds import ListKind
 from fernando_telemetry.cli.listing import Wanted, fill_selection, time_range, words_of_range
+from fernando_telemetry.cli.printing import shown_zone
 from fernando_telemetry.cli.record_json import to_json
 from fernando_telemetry.cli.tables import Cells, ColumnSpec, Style, columns_of
 
@@ -103,7 +104,7 @@ def replay(wanted: Wanted, *, dry_run: bool) -> None:
     if wanted.as_json:
         print(json.dumps(to_json(answer)))
         return
-    zone = (datetime.now().astimezone().tzinfo or UTC) if wanted.local else UTC
+    zone = shown_zone(local=wanted.local)
     stored, still = answer.replayed_count, answer.still_rejected_count
     plural = "" if stored == 1 else "s"
     words = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from fernando_telemetry.cli.flags import EVENT, KPI, METRIC, REPEATABLE, SPAN, Flag, RecordType
-from fernando_telemetry.cli.signatures import add_command
+from fernando_telemetry.cli.signatures import CommandOfFields, add_command
 
 app = typer.Typer(help="Store a record through a running server.", no_args_is_help=True)
 
@@ -66,7 +66,7 @@ def _add(kind: RecordType, help_text: str) -> None:
 
     flags = {flag.field: _annotation(flag) for flag in kind.flags} | _OTHERS
     with_defaults = {name: (annotation, None) for name, annotation in flags.items()}
-    add_command(app, kind.name, help_text, with_defaults, command)
+    add_command(app, kind.name, help_text, with_defaults, command, CommandOfFields)
 
 
 _add(EVENT, "Store an event: something that happened at one moment.")

@@ -5,14 +5,15 @@
     fit         which columns, how wide
 
 On a terminal a page is a table as wide as the terminal: columns that are empty on the whole page
-are left out, the least important ones where there is no room, and long texts are cut. Elsewhere
-it is aligned text with whole values.
+are left out, the least important ones where there is no room, and long texts are cut; numbers have
+their decimal points under each other. Elsewhere it is aligned text with whole values. Estimates
+have the digits that say something, here and there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from typing import Final
 
@@ -28,6 +29,14 @@ GAP: Final = 2
 CORE_RANK: Final = 6
 COMFORTABLE_WIDTH: Final = 28
 _CUT_CHARACTERS: Final = 400
+_NUMERIC: Final = frozenset(
+    {
+        FieldDescriptor.CPPTYPE_DOUBLE,
+        FieldDescriptor.CPPTYPE_INT32,
+        FieldDescriptor.CPPTYPE_INT64,
+        FieldDescriptor.CPPTYPE_UINT32,
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +48,14 @@ class ColumnSpec:
         rank: 1 is kept longest when room is short; see `fit`.
         least: It may be cut down to so many characters; 0: shown whole or not at all.
         dated: Times are never shown without their date.
+        digits: Significant digits of a number that is an estimate; 0: it is none.
     """
 
     name: str
     rank: int
     least: int = 0
     dated: bool = False
+    digits: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,18 +119,19 @@ def _column(records: Sequence[Message], field: Field, spec: ColumnSpec, style: S
             for record in records
         )
         return Cells(spec, tuple(write_times(list(times), style, dated=spec.dated)), False)
-    texts = (_cell(record, field, style) for record in records)
-    numeric = field.cpp_type in (FieldDescriptor.CPPTYPE_DOUBLE, FieldDescriptor.CPPTYPE_INT32)
+    texts = (_cell(record, field, style, spec.digits) for record in records)
+    numeric = field.cpp_type in _NUMERIC and not field.is_repeated
     return Cells(spec, tuple(texts), numeric or spec.name == "metric_value")
 
 
 def write_times(
-    times: Sequence[Timestamp | None], style: Style, *, dated: bool = False
+    times: Sequence[Timestamp | None], style: Style, *, dated: bool = False, precision: str = ""
 ) -> list[str]:
     """Write a column of times with as much of each as the column needs.
 
     Whole: RFC 3339 with the digits there are. For people: to the millisecond, without what is 0
-    in all of them, and unless `dated` without the date where all are of today.
+    in all of them (unless `precision` names it, as isoformat does), and unless `dated` without the
+    date where all are of today.
     """
     moments = [
         None if one is None else one.ToDatetime(tzinfo=UTC).astimezone(style.zone) for one in times
@@ -128,9 +140,9 @@ def write_times(
     if style.today is None:
         return ["" if one is None else _offset(one.isoformat()) for one in moments]
     date = dated or any(one.date() != style.today.astimezone(style.zone).date() for one in known)
-    if any(one.microsecond for one in known):
+    if not precision and any(one.microsecond for one in known):
         precision = "milliseconds"
-    else:
+    elif not precision:
         precision = "seconds" if any(one.second for one in known) else "minutes"
     written = []
     for one in moments:
@@ -143,23 +155,24 @@ def _offset(iso: str) -> str:
     return iso.replace("+00:00", "Z")
 
 
-def _cell(record: Message, field: Field, style: Style) -> str:
+def _cell(record: Message, field: Field, style: Style, digits: int) -> str:
     value = getattr(record, field.name)
     if field.has_presence and not record.HasField(field.name):
         return ""
     if isinstance(value, Distribution):
         return _distribution(value)
     if field.message_type is not None and field.message_type.GetOptions().map_entry:
-        return _printable(" ".join(f"{key}={text}" for key, text in sorted(value.items())), style)
+        return printable(" ".join(f"{key}={text}" for key, text in sorted(value.items())), style)
     if field.is_repeated:
-        return _printable(" ".join(value), style)
+        return printable(" ".join(value), style)
     if field.enum_type is not None:
         return word_of(field.enum_type, value)
     if isinstance(value, bool):
         return "yes" if value else ""
     if isinstance(value, float):
-        return write_number(value, short=style.today is not None)
-    return _printable(str(value), style)
+        shown = float(f"{value:.{digits}g}") if digits else value
+        return write_number(shown, short=style.today is not None)
+    return printable(str(value), style)
 
 
 def _distribution(value: Distribution) -> str:
@@ -176,7 +189,17 @@ def write_number(value: float, *, short: bool) -> str:
     return f"{value:.4g}" if short else repr(value)
 
 
-def _printable(text: str, style: Style) -> str:
+def on_the_point(column: Cells) -> Cells:
+    """Put the decimal points of numbers under each other, by blanks behind them."""
+    if not column.to_the_right:
+        return column
+    tails = [len(text) - text.find(".") if "." in text else 0 for text in column.texts]
+    widest = max(tails, default=0)
+    texts = zip(column.texts, tails, strict=True)
+    return replace(column, texts=tuple(text + " " * (widest - tail) for text, tail in texts))
+
+
+def printable(text: str, style: Style) -> str:
     """Escape what would move the cursor; a sender's text must not steer the terminal."""
     if style.today is not None and len(text) > _CUT_CHARACTERS:
         text = text[:_CUT_CHARACTERS]
@@ -203,7 +226,7 @@ def fit(columns: Sequence[Cells], width: int) -> list[tuple[Cells, int]]:
         needed = sum((_least if core else _comfortable)(columns[one]) for one in wanted)
         if needed + GAP * len(chosen) <= width:
             chosen = wanted
-    widths = {index: _least(columns[index]) for index in sorted(chosen)}
+    widths = {index: min(_least(columns[index]), width) for index in sorted(chosen)}
     _spread(columns, widths, width - sum(widths.values()) - GAP * (len(widths) - 1))
     return [(columns[index], given) for index, given in widths.items()]
 

@@ -12,6 +12,8 @@ PartitionLength = Literal["month"] | int
 
 # Where Unix time begins.
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+# The step of all times that are stored.
+MICROSECOND: Final = timedelta(microseconds=1)
 DAY: Final = 86_400
 HOUR: Final = 3_600
 TEN_MINUTES: Final = 600

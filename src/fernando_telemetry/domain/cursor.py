@@ -71,6 +71,18 @@ class Cursor:
     def __post_init__(self) -> None:
         object.__setattr__(self, "positions", MappingProxyType(dict(self.positions)))
 
+    def has_consumed(self, flush_id: int) -> bool:
+        """Tell whether a flush lies before the cursor."""
+        lane = lane_of(flush_id)
+        return not self.looks_at(lane) or number_of(flush_id) <= self.position(lane)
+
+    def covers(self, other: Cursor) -> bool:
+        """Tell whether all that another cursor has consumed is consumed here."""
+        return self.known_lane >= other.known_lane and all(
+            other.looks_at(lane) and number >= other.position(lane)
+            for lane, number in self.positions.items()
+        )
+
     def looks_at(self, lane: int) -> bool:
         """Tell whether flushes of this lane may be to come."""
         return lane > self.known_lane or lane in self.positions
@@ -140,11 +152,16 @@ def write_cursor(cursor: Cursor, installation_id: UUID) -> str:
 
     The digest guards against mistakes, not against forgers: a cursor gives no rights.
     """
-    packed = struct.pack(">I", cursor.known_lane) + b"".join(
-        struct.pack(">IQ", lane, number) for lane, number in sorted(cursor.positions.items())
-    )
+    packed = pack_cursor(cursor)
     raw = bytes([CURSOR_VERSION]) + _digest(packed, installation_id) + packed
     return to_text(raw)
+
+
+def pack_cursor(cursor: Cursor) -> bytes:
+    """Give a cursor's bytes: 4, and 12 for each of its positions."""
+    return struct.pack(">I", cursor.known_lane) + b"".join(
+        struct.pack(">IQ", lane, number) for lane, number in sorted(cursor.positions.items())
+    )
 
 
 def read_cursor(text: str, installation_id: UUID, field_name: str = "cursor") -> Cursor:
@@ -158,22 +175,42 @@ def read_cursor(text: str, installation_id: UUID, field_name: str = "cursor") ->
     Raises:
         CursorInvalid: It is damaged, or of another installation or version.
     """
-    if len(text) > CURSOR_CHARACTERS:
-        raise CursorInvalid(field_name, _DAMAGED)
-    try:
-        raw = to_bytes(text)
-    except ValueError:
-        raise CursorInvalid(field_name, _DAMAGED) from None
+    raw = read_bytes(text, field_name)
     version, digest, packed = raw[:1], raw[1 : 1 + _DIGEST_BYTES], raw[1 + _DIGEST_BYTES :]
     if version != bytes([CURSOR_VERSION]) or digest != _digest(packed, installation_id):
-        raise CursorInvalid(field_name, _DAMAGED)
+        raise damaged(field_name)
     try:
-        return _unpacked(packed)
+        return unpack_cursor(packed)
     except (struct.error, ValueError):
-        raise CursorInvalid(field_name, _DAMAGED) from None
+        raise damaged(field_name) from None
 
 
-def _unpacked(packed: bytes) -> Cursor:
+def read_bytes(text: str, field_name: str) -> bytes:
+    """Give the bytes of a cursor's text.
+
+    Raises:
+        CursorInvalid: No cursor has such a text.
+    """
+    if len(text) > CURSOR_CHARACTERS:
+        raise damaged(field_name)
+    try:
+        return to_bytes(text)
+    except ValueError:
+        raise damaged(field_name) from None
+
+
+def damaged(field_name: str) -> CursorInvalid:
+    """Give the error for a text that no cursor of this installation has."""
+    return CursorInvalid(field_name, _DAMAGED)
+
+
+def unpack_cursor(packed: bytes) -> Cursor:
+    """Give the cursor of its bytes.
+
+    Raises:
+        ValueError: They are of none that could have been given.
+        struct.error: They are cut.
+    """
     (known,) = struct.unpack(">I", packed[:4])
     pairs = list(struct.iter_unpack(">IQ", packed[4:]))
     positions = dict(pairs)

@@ -9,6 +9,7 @@
     │   ├── Undecodable           bytes that are not the message they should be
     │   ├── BatchRefused          a unary request's batch, with the refusal
     │   ├── CursorInvalid         damaged, or of another installation
+    │   ├── AggregationNotApplicable
     │   └── TooLarge
     ├── NotFound
     ├── NotImplementedYet
@@ -21,7 +22,8 @@
     │   │   └── DiskBudgetReached
     │   ├── Draining
     │   ├── DatabaseUnavailable
-    │   └── CommitTokenNotReached
+    │   ├── CommitTokenNotReached
+    │   └── SlowConsumer
     ├── QueryTooExpensive
     ├── CursorTooOld
     └── StartupError              one sentence for the operator, exit code 1
@@ -109,6 +111,21 @@ class CursorInvalid(InvalidInput):
         super().__init__(f"{field}: {description}")
 
 
+class AggregationNotApplicable(InvalidInput):
+    """An aggregation makes no sense for what it should be of.
+
+    Args:
+        aggregation: Its word.
+        metric_type: The word of the metric's type; "" where it is not the type that matters.
+        description: Why, as a sentence.
+    """
+
+    def __init__(self, aggregation: str, metric_type: str, description: str) -> None:
+        self.aggregation = aggregation
+        self.metric_type = metric_type
+        super().__init__(description)
+
+
 class TooLarge(InvalidInput):
     """A request is larger than any setting of the server allows."""
 
@@ -192,6 +209,20 @@ class QueryTooExpensive(TelemetryError):
 
 class CommitTokenNotReached(Passing):
     """A read asked for a commit that does not show where it reads, or not yet."""
+
+
+class SlowConsumer(Passing):
+    """The caller of a stream took nothing for so long that it was cut off; it goes on by its token.
+
+    Args:
+        stall_seconds: How long it took nothing.
+    """
+
+    def __init__(self, stall_seconds: float) -> None:
+        self.stall_seconds = stall_seconds
+        super().__init__(
+            f"The caller took nothing for {stall_seconds:g} s: go on from the last token.", 1.0
+        )
 
 
 class CursorTooOld(TelemetryError):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.errors import InvalidField, QueryTooExpensive
 from fernando_telemetry.domain.limits import QUERY_BUCKETS
+from fernando_telemetry.domain.rollup_cover import HOUR, whole_units
 from fernando_telemetry.domain.time_range import TimeRange
 
 GROUP_COLUMNS: Final = ("event_type", "event_category", "event_name", "license_id", "source")
-HOUR: Final = timedelta(hours=1)
+# Sketches of users are kept for these only.
+USER_COLUMNS: Final = ("event_type", "event_category", "license_id")
 LONGEST_BUCKET: Final = timedelta(days=3_653)
 
 
@@ -29,24 +30,6 @@ class EventSummary:
     unique_users: int | None
     avg_duration_ms: float | None
     p95_duration_ms: float | None
-
-
-def checked_group_by(columns: Iterable[str]) -> tuple[str, ...]:
-    """Give the columns to group by.
-
-    Raises:
-        InvalidField: One is unknown or there twice.
-    """
-    found: list[str] = []
-    for number, column in enumerate(columns):
-        if column not in GROUP_COLUMNS:
-            raise InvalidField(
-                f"group_by[{number}]", f"{column[:64]!r} is none of {', '.join(GROUP_COLUMNS)}."
-            )
-        if column in found:
-            raise InvalidField(f"group_by[{number}]", f"{column!r} is there twice.")
-        found.append(column)
-    return tuple(found)
 
 
 def check_bucket(bucket: timedelta | None, time_range: TimeRange) -> None:
@@ -84,7 +67,4 @@ def whole_hours(
     """
     if bucket is not None and bucket % HOUR:
         return None
-    begin = max(time_range.start, oldest)
-    start = begin + (-(begin - EPOCH)) % HOUR
-    end = time_range.end - (time_range.end - EPOCH) % HOUR
-    return TimeRange(start, end) if start < end else None
+    return whole_units(time_range, HOUR, oldest)

@@ -71,6 +71,10 @@ _ESCAPES: Final = {"\\": "\\", '"': '"', "'": "'", "n": "\n", "t": "\t", "r": "\
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 NOT_TEXT: Final = "the NUL character and lone surrogates are not allowed"
 _KEYWORDS: Final = ("AND", "OR", "NOT")
+# Operators of other languages, behind what they would compare.
+_FOREIGN_OPERATOR: Final = re.compile(
+    r"\s+((?:NOT\s+)?(?:I?LIKE|IN|IS|BETWEEN|SIMILAR|CONTAINS|MATCHES))\b", re.IGNORECASE
+)
 _ECHO_CHARACTERS: Final = 64
 
 Joint = Literal["AND", "OR"]
@@ -127,6 +131,8 @@ def read_tree(text: str) -> Node | None:
         tree = cast("Node | None", _parser().parse(text))
     except UnexpectedInput as error:
         raise _syntax_error(error, text) from None
+    except _LoneName as error:
+        raise _without_operator(error, text) from None
     if tree is not None:
         _check_size(tree)
     return tree
@@ -151,6 +157,14 @@ def _check_size(tree: Node) -> None:
         else:
             # From left to right, so that the term over the limit is the one that is named.
             pending += [(part, depth + 1) for part in reversed(node.parts)]
+
+
+class _LoneName(InvalidFilter):
+    """A name without a comparison; `end` is where it ends in the text."""
+
+    def __init__(self, position: int, message: str, end: int) -> None:
+        self.end = end
+        super().__init__(position, message)
 
 
 class _Tree(Transformer[Token, "Node | None"]):
@@ -194,9 +208,10 @@ class _Tree(Transformer[Token, "Node | None"]):
             raise InvalidFilter(
                 start_of(word), f"{word.value.upper()} is written in upper-case letters"
             )
-        raise InvalidFilter(
-            start_of(word), f"expected a comparison such as user_id = 'u1', found {echo(word)}"
-        )
+        message = f"expected a comparison such as user_id = 'u1', found {echo(word)}"
+        if isinstance(found, tuple):
+            raise _LoneName(start_of(word), message, found[-1].end_pos or 0)
+        raise InvalidFilter(start_of(word), message)
 
     def call(self, children: list[Token]) -> NoReturn:
         _unavailable(start_of(children[0]), "Calling functions")
@@ -231,6 +246,15 @@ def echo(text: str) -> str:
     """Give what a caller wrote, short and printable, for a message."""
     cut = text if len(text) <= _ECHO_CHARACTERS else text[:_ECHO_CHARACTERS] + "…"
     return cut.encode("unicode_escape").decode("ascii") if not cut.isprintable() else cut
+
+
+def _without_operator(error: _LoneName, text: str) -> InvalidFilter:
+    """Point at an operator of another language, where the name is followed by one."""
+    found = _FOREIGN_OPERATOR.match(text, error.end)
+    if found is None:
+        return error
+    message = f"expected {_EXPECTED['COMPARATOR']}, found {echo(found[1])}"
+    return InvalidFilter(found.start(1), message)
 
 
 def _syntax_error(error: UnexpectedInput, text: str) -> InvalidFilter:

@@ -30,14 +30,14 @@ def group_column(place: int) -> str:
 
 
 def group_fields(
-    paths: Sequence[str], columns: Collection[str], map_column: str
+    paths: Sequence[str], columns: Collection[str], map_column: str | None = None
 ) -> tuple[GroupField, ...]:
     """Read a `group_by`.
 
     Args:
         paths: As the caller wrote them. All behind the first dot is the map's key.
         columns: The columns that may be named.
-        map_column: The map whose keys may be.
+        map_column: The map whose keys may be; None: there is none.
 
     Raises:
         InvalidField: There are too many, one is unknown or one comes twice.
@@ -52,7 +52,7 @@ def group_fields(
 
 
 def _field(
-    path: str, before: Sequence[str], columns: Collection[str], map_column: str
+    path: str, before: Sequence[str], columns: Collection[str], map_column: str | None
 ) -> GroupField:
     place = f"group_by[{len(before)}]"
     if path in before:
@@ -62,7 +62,8 @@ def _field(
     name, dot, key = path.partition(".")
     if name != map_column or not dot:
         allowed = ", ".join(sorted(columns))
-        raise InvalidField(place, f"allowed are {allowed} and {map_column}.<key>.")
+        keys = "" if map_column is None else f" and {map_column}.<key>"
+        raise InvalidField(place, f"allowed are {allowed}{keys}.")
     if not 1 <= len(key.encode()) <= LABEL_KEY_BYTES or "\0" in key:
         raise InvalidField(place, f"a key has 1 to {LABEL_KEY_BYTES} bytes, none of them NUL.")
     return GroupField(path, name, key)

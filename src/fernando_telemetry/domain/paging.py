@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import Any, Final, Literal, assert_never
 from uuid import UUID
 
-from fernando_telemetry.domain.calendar import EPOCH
+from fernando_telemetry.domain.calendar import EPOCH, MICROSECOND
 from fernando_telemetry.domain.errors import InvalidField, InvalidPageToken
 from fernando_telemetry.domain.limits import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAXIMUM
 from fernando_telemetry.domain.token_text import to_bytes, to_text
@@ -30,7 +30,6 @@ TOKEN_VERSION: Final = 1
 TOKEN_CHARACTERS: Final = 12_288
 _DIGEST_BYTES: Final = 16
 _TEXT_BYTES: Final = 512
-_MICROSECOND: Final = timedelta(microseconds=1)
 
 _DAMAGED: Final = (
     "page_token is damaged or belongs to a request with other arguments; "
@@ -87,7 +86,7 @@ class PageTokens:
         if position is None:
             return ""
         packed = b"".join(
-            _pack(kind, value) for kind, value in zip(self.keys, position, strict=True)
+            pack_value(kind, value) for kind, value in zip(self.keys, position, strict=True)
         )
         token = bytes([TOKEN_VERSION]) + self._digest(packed) + packed
         return to_text(token)
@@ -128,17 +127,18 @@ class PageTokens:
         values = []
         rest = packed
         for kind in self.keys:
-            value, rest = _unpack(kind, rest)
+            value, rest = unpack_value(kind, rest)
             values.append(value)
         if rest:
             raise ValueError("more bytes than keys")
         return tuple(values)
 
 
-def _pack(kind: KeyType, value: Any) -> bytes:
+def pack_value(kind: KeyType, value: Any) -> bytes:
+    """Give the bytes of a keyset's value."""
     match kind:
         case "time":
-            return struct.pack(">q", (value - EPOCH) // _MICROSECOND)
+            return struct.pack(">q", (value - EPOCH) // MICROSECOND)
         case "uuid":
             packed: bytes = value.bytes
             return packed
@@ -157,7 +157,12 @@ def _pack(kind: KeyType, value: Any) -> bytes:
             assert_never(kind)
 
 
-def _unpack(kind: KeyType, packed: bytes) -> tuple[Any, bytes]:
+def unpack_value(kind: KeyType, packed: bytes) -> tuple[Any, bytes]:
+    """Give the value that bytes begin with, and the rest of them.
+
+    Raises:
+        ValueError, struct.error, OverflowError: They do not begin with one.
+    """
     match kind:
         case "time":
             (micros,) = struct.unpack(">q", packed[:8])

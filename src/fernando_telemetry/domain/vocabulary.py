@@ -31,6 +31,21 @@ CALCULATION_METHODS: Final = (
     "min",
     "max",
 )
+AGGREGATIONS: Final = (
+    "average",
+    "min",
+    "max",
+    "sum",
+    "count",
+    "last",
+    "rate",
+    "delta",
+    "p50",
+    "p90",
+    "p95",
+    "p99",
+)
+GAP_FILLS: Final = ("none", "nan", "previous", "zero")
 SPAN_KINDS: Final = ("internal", "server", "client", "producer", "consumer")
 SPAN_STATUSES: Final = ("ok", "error")
 SEVERITIES: Final = ("info", "warning", "error", "critical")

@@ -134,6 +134,11 @@ class DataDirectory:
         if self.is_full():
             raise self.full()
 
+    def disk_bytes(self) -> int:
+        """Give the size of its file system."""
+        found = os.statvfs(self.root)
+        return found.f_blocks * found.f_frsize
+
     def is_full(self) -> bool:
         """Tell whether less is free than PostgreSQL needs to start."""
         found = os.statvfs(self.root)

@@ -5,8 +5,10 @@
       |  stream.py        the rules of one stream: hello, numbers, window, acks in order
       |  admission.py     byte budget: when it is used up, streams are not read
       v
-    group_commit.py       the queue (batch_queue.py), and writers that take what waits as one group
-      |  group_check.py   a group's batches together:
+    group_commit.py       the queue (batch_queue.py) of what waits (pending.py), and writers that
+      |                   take it as one group
+      |  pending_check.py    what a writer took -> what it flushes, and the answers
+      |  group_check.py      a group's batches together:
       |    decode.py        bytes -> messages, which say what is decodable
       |    columnar/        bytes -> Arrow -> checks of whole columns -> blocks of rows, suspects
       |    record_check.py  suspects, and what has no columns: checks/ -> rows and verdicts

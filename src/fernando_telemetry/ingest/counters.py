@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 
@@ -23,8 +25,10 @@ class IngestCounters:
         overflowed: Samples kept in a coarser series, as their metric had reached its limit.
         refused_for_room: Calls, streams and batches refused by the disk budget.
         disk_free_bytes: Free space at the latest look; None: not known.
-        last_problem: Latest trouble of the write path, a sentence with its time; "" for none.
+        last_problem: Latest trouble that operators should know of, a sentence with its time; ""
+            for none.
         commit_seconds: From arrival to commit, of the latest 2,000 batches.
+        clock: Dates the trouble.
     """
 
     accepted: int = 0
@@ -40,6 +44,7 @@ class IngestCounters:
     disk_free_bytes: int | None = None
     last_problem: str = ""
     commit_seconds: deque[float] = field(default_factory=lambda: deque(maxlen=2000))
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
 
     def count(self, outcome: Any, seconds: float) -> None:
         """Count a batch's final answer."""
@@ -53,6 +58,10 @@ class IngestCounters:
                 self.repeated_records += outcome.tally.accepted + outcome.tally.rejected
             case _:
                 self.refused += 1
+
+    def note_problem(self, sentence: str) -> None:
+        """Keep a sentence for operators and put its time in front; the last one shows."""
+        self.last_problem = f"{self.clock().isoformat()}: {sentence}"
 
     def refused_by_database(self) -> None:
         """Count a record that PostgreSQL refused although the checks had passed it."""

@@ -20,7 +20,8 @@ from fernando_telemetry.domain.disk_room import Room, RoomLimits, Shortage, shor
 from fernando_telemetry.domain.errors import DatabaseUnavailable, DiskBudgetReached
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.group_commit import GroupCommit
-from fernando_telemetry.storage.oldest_partitions import Dropped, Kept
+from fernando_telemetry.storage.dropping import Dropped
+from fernando_telemetry.storage.oldest_partitions import Kept
 
 log = structlog.get_logger(__name__)
 
@@ -86,14 +87,11 @@ class DiskBudget:
         """Whether ingest is refused now."""
         return bool(self._sentence)
 
-    async def run(self) -> None:
-        """Look, and make room where that is wanted, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._repeat(self.look))
-            if self._oldest is not None:
-                tasks.create_task(self._repeat(self.make_room))
+    async def repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        """Take a step, `look` or `make_room`, again and again until cancelled.
 
-    async def _repeat(self, step: Callable[[], Awaitable[None]]) -> None:
+        Each is a loop of its own: a drop may have to wait, while the door must not.
+        """
         while True:
             await step()
             await asyncio.sleep(self._interval_seconds)
@@ -168,14 +166,16 @@ class DiskBudget:
         if not self.refusing:
             log.error("ingest_refused_for_room", reason=short.sentence)
         self._sentence = f"Ingest is refused: {short.sentence}."
-        self._counters.last_problem = f"{self._clock().isoformat()}: {self._sentence}"
+        self._counters.note_problem(self._sentence)
         self._group_commit.refuse(self._trouble)
 
     def _take(self) -> None:
         if not self.refusing:
             return
         log.warning("ingest_taken_again", free_bytes=self._room.free_bytes)
-        self._counters.last_problem += f" Taken again since {self._clock().isoformat()}."
+        if self._counters.last_problem.endswith(self._sentence):
+            # Behind another problem it would be said of that one.
+            self._counters.last_problem += f" Taken again since {self._clock().isoformat()}."
         self._sentence = ""
         self._group_commit.refuse(None)
 

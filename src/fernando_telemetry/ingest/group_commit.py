@@ -10,41 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from typing import Literal, assert_never
+from dataclasses import dataclass
 
 import structlog
 
-from fernando_telemetry.domain.errors import (
-    DatabaseUnavailable,
-    Overloaded,
-    Passing,
-    ProducerFenced,
-    RequestIdReused,
-)
-from fernando_telemetry.domain.verdicts import Tally
-from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS
+from fernando_telemetry.domain.errors import DatabaseUnavailable, Overloaded, Passing
 from fernando_telemetry.ingest.admission import ByteBudget
 from fernando_telemetry.ingest.batch_queue import BatchQueue
-from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
-from fernando_telemetry.ingest.columnar.decoding import GivenBatch
 from fernando_telemetry.ingest.counters import IngestCounters
-from fernando_telemetry.ingest.group_check import GroupChecker
-from fernando_telemetry.ingest.record_check import Refusal
-from fernando_telemetry.ingest.rejected import RejectedKeeper
-from fernando_telemetry.storage.marks import (
-    BatchKey,
-    Conflict,
-    Fenced,
-    FlushBatch,
-    Key,
-    PutOff,
-    Repeat,
-    RequestKey,
-    Result,
-    Stored,
-)
+from fernando_telemetry.ingest.pending import PendingBatch
+from fernando_telemetry.ingest.pending_check import PendingCheck
+from fernando_telemetry.storage.marks import BatchKey
 from fernando_telemetry.storage.rejected_records import ReplayKey
 from fernando_telemetry.storage.writer import Writer
 
@@ -54,54 +30,6 @@ log = structlog.get_logger(__name__)
 EXPIRY_INTERVAL_SECONDS = 0.25
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The final answer to one batch.
-
-    Attributes:
-        status: What became of it.
-        tally: Counts and verdicts; of a duplicate the first counts, without verdicts.
-        flush_id: The flush that holds it; None for a repeat whose mark was trimmed.
-        refusal: Word of BatchRefusalReason where it was refused.
-        detail: A sentence to the refusal.
-    """
-
-    status: Literal["committed", "duplicate", "refused"]
-    tally: Tally
-    flush_id: int | None
-    refusal: str = ""
-    detail: str = ""
-
-
-@dataclass(slots=True)
-class PendingBatch:
-    """An admitted batch.
-
-    Attributes:
-        records: Bytes of its TelemetryRecords; empty where they were too many to be kept.
-        refused: Why it is refused before its bytes are looked at.
-        admitted_bytes: What the budget gets back.
-        patience_seconds: How long it is held while nothing can be committed.
-        arrived_at: When it came, before it waited for room (time.monotonic()).
-        digest: Digest of bytes that were not kept.
-        received_at: Receive time of a record that is replayed; None: now.
-    """
-
-    key: Key | None
-    shard: int
-    defaults: RecordDefaults
-    records: bytes
-    refused: Refusal | None
-    admitted_bytes: int
-    patience_seconds: float
-    arrived_at: float
-    digest: bytes | None = None
-    received_at: datetime | None = None
-    answer: asyncio.Future[Outcome] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
-
-
 class GroupCommit:
     """The queue in front of the writers.
 
@@ -109,14 +37,12 @@ class GroupCommit:
         writers: Each runs one flush at a time.
         quick_writers: Likewise, of small batches only.
         budget: Bytes of admitted batches, given back when a batch is answered and dropped.
-        retention: Which times are accepted.
         counters: Count what happens.
-        checker: Turns bytes into rows and verdicts.
+        check: Turns bytes into rows and verdicts.
         group_bytes: A group takes no further batch beyond this many bytes.
         group_batches: A group takes at most this many.
         wait_seconds: How long a stream's batch waits for room while nothing can be committed.
-        rejected: Keeps rejected records.
-        clock: Gives the receive time.
+        on_commit: Called behind each commit; must not wait.
     """
 
     def __init__(
@@ -124,27 +50,23 @@ class GroupCommit:
         writers: list[Writer],
         quick_writers: list[Writer],
         budget: ByteBudget,
-        retention: Retention,
         counters: IngestCounters,
-        checker: GroupChecker,
+        check: PendingCheck,
         *,
         group_bytes: int,
         group_batches: int,
         wait_seconds: float,
-        rejected: RejectedKeeper,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_commit: Callable[[], None],
     ) -> None:
         self._writers = writers
         self._quick_writers = quick_writers
         self._budget = budget
-        self._retention = retention
         self._counters = counters
-        self._checker = checker
+        self._check = check
         self._group_bytes = group_bytes
         self._group_batches = group_batches
         self._wait_seconds = wait_seconds
-        self._rejected = rejected
-        self._clock = clock
+        self._on_commit = on_commit
         self._queue: BatchQueue[PendingBatch] = BatchQueue()
         self._running: set[PendingBatchSet] = set()
         self._idle = asyncio.Event()
@@ -166,7 +88,7 @@ class GroupCommit:
         """Queue an admitted batch; its `answer` is set when it is final."""
         if self._trouble is not None:
             self._budget.release(batch.admitted_bytes)
-            _fail(batch, self._trouble())
+            batch.fail(self._trouble())
             return
         self._queue.put(batch)
         self._idle.clear()
@@ -182,7 +104,7 @@ class GroupCommit:
             return
         for batch in self._queue.remove(lambda _: True):
             self._budget.release(batch.admitted_bytes)
-            _fail(batch, trouble())
+            batch.fail(trouble())
         self._note_idle()
 
     def require_open(self) -> None:
@@ -261,7 +183,7 @@ class GroupCommit:
         if not overdue:
             return
         for batch, trouble in overdue:
-            _fail(batch, trouble)
+            batch.fail(trouble)
         for batch in self._queue.remove(lambda batch: batch.answer.done()):
             self._budget.release(batch.admitted_bytes)
         self._note_idle()
@@ -315,7 +237,7 @@ class GroupCommit:
             group = [batch for batch in group if not batch.answer.done()]
             if not group:
                 return
-            checked = await self._check(group)
+            checked = await self._check.check(group)
             # A writer that cannot reach the database goes on trying while anybody waits.
             results = await writer.flush(
                 [one.flush_batch for one in checked],
@@ -323,7 +245,7 @@ class GroupCommit:
                 on_refused=self._counters.refused_by_database,
             )
         except Exception as error:
-            self._counters.last_problem = f"{self._clock().isoformat()}: {error}"
+            self._counters.note_problem(str(error))
             answer = error
             if isinstance(error, DatabaseUnavailable):
                 # Not the error itself: its traceback leads to this frame, and that to the answers.
@@ -331,67 +253,22 @@ class GroupCommit:
             else:
                 log.exception("flush_failed", batches=len(group))
             for batch in group:
-                _fail(batch, answer)
+                batch.fail(answer)
             return
         self._last_commit = time.monotonic()
+        self._on_commit()
         for batch, one, result in zip(group, checked, results, strict=True):
             if result is None:
                 continue
             outcome = one.outcome(result)
             if isinstance(outcome, Exception):
-                _fail(batch, outcome)
+                batch.fail(outcome)
                 continue
             self._counters.count(outcome, self._last_commit - batch.arrived_at)
             if outcome.status == "committed":
                 self._counters.overflowed += one.flush_batch.overflowed
             if not batch.answer.done():
                 batch.answer.set_result(outcome)
-
-    async def _check(self, group: list[PendingBatch]) -> list[CheckedPending]:
-        """Check the batches of a group; their bytes are dropped, unless rejected ones are kept."""
-        now = self._clock()
-        given: list[GivenBatch] = []
-        for batch in group:
-            if batch.refused is None:
-                given.append(self._given(batch, now))
-            batch.records = b""
-        found = await self._checker.check(given, self._rejected.tally)
-        results = iter(zip(given, found, strict=True))
-        checked: list[CheckedPending] = []
-        for batch in group:
-            flush_batch = FlushBatch(batch.key, batch.shard, digest=batch.digest)
-            if batch.refused is not None:
-                checked.append(CheckedPending(flush_batch, Tally(), batch.refused))
-                continue
-            one, result = next(results)
-            flush_batch.digest = result.digest
-            checked.append(CheckedPending(flush_batch, result.tally, result.refused))
-            if result.refused is None:
-                flush_batch.rows, flush_batch.slices = result.rows, result.slices
-                await self._rejected.attach(flush_batch, one.data, one.context)
-        return checked
-
-    def _given(self, batch: PendingBatch, now: datetime) -> GivenBatch:
-        context = context_for(now, batch.defaults, self._retention)
-        if batch.received_at is not None:
-            context = replace(context, received_at=batch.received_at)
-        # The mark of a replay is the kept record itself, which has no digest.
-        with_digest = isinstance(batch.key, BatchKey | RequestKey)
-        return GivenBatch(batch.records, context, with_digest)
-
-    async def judge(self, batch: PendingBatch) -> Tally | None:
-        """Check a batch and store nothing; None where it is refused as a whole."""
-        (checked,) = await self._check([batch])
-        return None if checked.flush_batch.refusal else checked.flush_batch.tally
-
-
-def _fail(batch: PendingBatch, trouble: Exception) -> None:
-    """Answer a batch that has no answer yet."""
-    if batch.answer.done():
-        return
-    batch.answer.set_exception(trouble)
-    # A client that is gone reads no answer, which is no fault of the loop.
-    batch.answer.exception()
 
 
 def _away(seconds: float) -> DatabaseUnavailable:
@@ -405,51 +282,3 @@ class PendingBatchSet:
     """A group that a writer has taken."""
 
     batches: list[PendingBatch]
-
-
-class CheckedPending:
-    """A batch after its checks: what goes to the flush, and what the ack will say."""
-
-    def __init__(self, flush_batch: FlushBatch, tally: Tally, refused: Refusal | None) -> None:
-        self.flush_batch = flush_batch
-        self._tally = tally
-        self._refused = refused
-        flush_batch.tally = tally
-        if refused is not None:
-            flush_batch.refusal = BATCH_REFUSALS.index(refused.reason) + 1
-            if isinstance(flush_batch.key, RequestKey | ReplayKey):
-                # A number is used up by a refusal, a request_id is not: mended records under it
-                # would be answered as a repeat and lost. A kept record stays.
-                flush_batch.key = None
-
-    def outcome(
-        self, result: Result
-    ) -> Outcome | ProducerFenced | RequestIdReused | DatabaseUnavailable:
-        """Join the flush's answer with the checks'; an error is what the call ends with."""
-        match result:
-            case Fenced():
-                key = self.flush_batch.key
-                assert isinstance(key, BatchKey)
-                return ProducerFenced(key.producer.producer_id, key.epoch)
-            case PutOff():
-                return DatabaseUnavailable("A partition is being dropped.", 2.0)
-            case Conflict():
-                if isinstance(self.flush_batch.key, RequestKey):
-                    return RequestIdReused("The request_id came with other content before.")
-                detail = "the number is known with other content"
-                return Outcome("refused", Tally(), result.flush_id, "sequence_conflict", detail)
-            case Repeat(refusal=int() as refusal):
-                word = BATCH_REFUSALS[refusal - 1]
-                return Outcome("refused", Tally(), result.flush_id, word, "refused the first time")
-            case Repeat():
-                first = Tally(result.accepted, result.rejected, result.adjusted)
-                return Outcome("duplicate", first, result.flush_id)
-            case Stored():
-                pass
-            case _:
-                assert_never(result)
-        if self._refused is not None:
-            return Outcome(
-                "refused", Tally(), result.flush_id, self._refused.reason, self._refused.detail
-            )
-        return Outcome("committed", self._tally, result.flush_id)

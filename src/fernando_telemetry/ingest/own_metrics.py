@@ -8,7 +8,7 @@ the process: a fall is a reset, as for every cumulative counter.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 import structlog
@@ -31,6 +31,8 @@ class OwnMetrics:
         ingest: The write path: what is measured and where it goes.
         database_bytes: Measures the database.
         unsealed_partitions: Counts partitions that wait for their final indexes.
+        fold_lag: Tells how far the roll-ups' fold is behind, in seconds.
+        duty_faults: Faults by duty since the start (storage/duties.py).
         host_name: Goes into every metric.
         interval_seconds: Time between two records.
     """
@@ -40,12 +42,19 @@ class OwnMetrics:
         ingest: IngestService,
         database_bytes: Callable[[], Awaitable[int]],
         unsealed_partitions: Callable[[], Awaitable[int]],
+        fold_lag: Callable[[], Awaitable[float]],
+        duty_faults: Mapping[str, int],
         host_name: str,
         interval_seconds: float,
     ) -> None:
         self._ingest = ingest
-        self._database_bytes = database_bytes
-        self._unsealed_partitions = unsealed_partitions
+        self._asked: tuple[tuple[str, str, Callable[[], Awaitable[float]]], ...] = (
+            ("database_bytes", "bytes", database_bytes),
+            ("unsealed_partitions", "count", unsealed_partitions),
+            ("fold_lag", "seconds", fold_lag),
+        )
+        self._unknown: set[str] = set()
+        self._duty_faults = duty_faults
         self._host_name = host_name
         self._interval_seconds = interval_seconds
 
@@ -89,10 +98,10 @@ class OwnMetrics:
         if counters.disk_free_bytes is not None:
             free = counters.disk_free_bytes
             _add(records, "disk_free_bytes", MetricType.METRIC_TYPE_GAUGE, free, "bytes")
-        size = await self._database_bytes()
-        _add(records, "database_bytes", MetricType.METRIC_TYPE_GAUGE, size, "bytes")
-        unsealed = await self._unsealed_partitions()
-        _add(records, "unsealed_partitions", MetricType.METRIC_TYPE_GAUGE, unsealed, "count")
+        for duty, total in sorted(self._duty_faults.items()):
+            metric = _add(records, "duty_failures", MetricType.METRIC_TYPE_COUNTER, total, "count")
+            metric.labels["duty"] = duty
+        await self._ask_database(records)
         latencies = sorted(counters.commit_seconds)
         counters.commit_seconds.clear()
         if latencies:
@@ -108,6 +117,22 @@ class OwnMetrics:
             metric.percentile_95 = 1000 * latencies[len(latencies) * 95 // 100]
             metric.percentile_99 = 1000 * latencies[len(latencies) * 99 // 100]
         return records
+
+    async def _ask_database(self, records: TelemetryRecords) -> None:
+        """Measure what the database knows; what cannot be had costs its own metric only."""
+        for name, unit, ask in self._asked:
+            try:
+                value = await ask()
+            except TelemetryError:
+                raise
+            except Exception:
+                # The others are wanted all the more.
+                if name not in self._unknown:
+                    log.exception("own_metric_unknown", metric=name)
+                self._unknown.add(name)
+            else:
+                self._unknown.discard(name)
+                _add(records, name, MetricType.METRIC_TYPE_GAUGE, value, unit)
 
 
 def _add(

@@ -9,9 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final
 
@@ -58,7 +57,6 @@ class RejectedKeeper:
         is_on: Whether any are kept.
         most_bytes: Bound of what all servers of a database keep; each looks once a minute how
             much there is, so several may pass it by what they take in a minute.
-        clock: Says when the bound was reached.
     """
 
     def __init__(
@@ -68,13 +66,11 @@ class RejectedKeeper:
         *,
         is_on: bool,
         most_bytes: int,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._records = records
         self._counters = counters
         self._is_on = is_on
         self._most_bytes = most_bytes
-        self._clock = clock
         self._kept_bytes = 0
         self._said = False
 
@@ -123,9 +119,9 @@ class RejectedKeeper:
         log.warning(
             "rejected_records_not_kept", kept_bytes=self._kept_bytes, most_bytes=self._most_bytes
         )
-        self._counters.last_problem = (
-            f"{self._clock().isoformat()}: rejected records take {self._kept_bytes} of "
-            f"{self._most_bytes} bytes; further ones are not kept"
+        self._counters.note_problem(
+            f"rejected records take {self._kept_bytes} of {self._most_bytes} bytes;"
+            " further ones are not kept"
         )
 
     async def measure(self) -> None:

@@ -23,7 +23,9 @@ from fernando_telemetry.domain.paging import Position
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.checks.context import RecordDefaults
-from fernando_telemetry.ingest.group_commit import GroupCommit, PendingBatch
+from fernando_telemetry.ingest.group_commit import GroupCommit
+from fernando_telemetry.ingest.pending import PendingBatch
+from fernando_telemetry.ingest.pending_check import PendingCheck
 from fernando_telemetry.storage.list_statement import Selection
 from fernando_telemetry.storage.rejected_records import RejectedRecords, ReplayKey
 
@@ -60,6 +62,7 @@ class Replays:
 
     Args:
         group_commit: The queue in front of the writers.
+        check: What they do with a batch before they flush it.
         records: The kept records.
         refuse_when_draining: Raises Draining when the server is shutting down.
     """
@@ -67,10 +70,12 @@ class Replays:
     def __init__(
         self,
         group_commit: GroupCommit,
+        check: PendingCheck,
         records: RejectedRecords,
         refuse_when_draining: Callable[[], None],
     ) -> None:
         self._group_commit = group_commit
+        self._check = check
         self._records = records
         self._refuse_when_draining = refuse_when_draining
         self._turns = asyncio.Semaphore(REPLAYS_AT_ONCE)
@@ -140,7 +145,7 @@ class Replays:
             received_at=row["rejected_at"],
         )
         if dry_run:
-            tally = await self._group_commit.judge(batch)
+            tally = await self._check.judge(batch)
             return _STORED if tally is not None and tally.accepted else _REJECTED
         size = len(batch.records)
         batch.admitted_bytes = await self._group_commit.wait_for_room(size, arrived)

@@ -27,7 +27,8 @@ from fernando_telemetry.ingest.admission import ByteBudget, Grants
 from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.defaults import checked_defaults
-from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
+from fernando_telemetry.ingest.group_commit import GroupCommit
+from fernando_telemetry.ingest.pending import Outcome, PendingBatch
 from fernando_telemetry.ingest.stream import IngestStream, Message
 from fernando_telemetry.storage.marks import RequestKey
 from fernando_telemetry.storage.producers import Producers

@@ -37,7 +37,8 @@ from fernando_telemetry.ingest import wire
 from fernando_telemetry.ingest.admission import Grants
 from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.defaults import checked_defaults
-from fernando_telemetry.ingest.group_commit import GroupCommit, Outcome, PendingBatch
+from fernando_telemetry.ingest.group_commit import GroupCommit
+from fernando_telemetry.ingest.pending import Outcome, PendingBatch
 from fernando_telemetry.ingest.record_check import Refusal
 from fernando_telemetry.storage.marks import BatchKey
 from fernando_telemetry.storage.producers import ProducerKey, Producers, ProducerState

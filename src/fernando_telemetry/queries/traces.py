@@ -18,20 +18,31 @@ from fernando_telemetry.domain.errors import (
 from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS
 from fernando_telemetry.domain.flush_ids import parse_commit_token
 from fernando_telemetry.domain.identifiers import normal_trace_id
-from fernando_telemetry.domain.limits import QUERY_ROWS, TRACE_LANES, TRACE_SPANS
-from fernando_telemetry.domain.paging import KeyType, PageTokens, page_size
+from fernando_telemetry.domain.limits import GRAPH_PARTS, QUERY_ROWS, TRACE_LANES, TRACE_SPANS
+from fernando_telemetry.domain.paging import KeyType, PageTokens, Position, page_size
 from fernando_telemetry.domain.seen_flushes import SeenFlushes
+from fernando_telemetry.domain.service_graph import ServiceGraph
 from fernando_telemetry.domain.time_range import ALL_TIME, TimeRange
 from fernando_telemetry.domain.trace_summary import TraceSummary, summarized
 from fernando_telemetry.domain.trace_tree import PlacedSpan, TraceSpan, TraceTree
 from fernando_telemetry.queries.pages import Listing, ListRequest, Take
+from fernando_telemetry.queries.shown_traces import ShownTrace, ShownTraces
 from fernando_telemetry.storage.lists import SPANS, Row, listed
+from fernando_telemetry.storage.service_graph import service_graph
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.snapshots import RETRY_AFTER_SECONDS, Snapshots, shown
 from fernando_telemetry.storage.trace_search import TRACE_KEY_TYPES, searched_traces
-from fernando_telemetry.storage.traces import outlined_trace, placed_rows
+from fernando_telemetry.storage.traces import outlined_trace, placed_rows, plan_by_trace
 
-__all__ = ["TracePage", "TraceQueries", "TraceRequest", "TraceRow", "TraceSummary"]
+__all__ = [
+    "GraphRequest",
+    "ServiceGraph",
+    "TracePage",
+    "TraceQueries",
+    "TraceRequest",
+    "TraceRow",
+    "TraceSummary",
+]
 
 _SPANS: Final = Listing("ListSpans", "start_time", SPAN_COLUMNS, SPANS.key_types)
 _TRACES: Final = Listing("SearchTraces", "start_time", SPAN_COLUMNS, TRACE_KEY_TYPES)
@@ -39,6 +50,10 @@ _TRACES: Final = Listing("SearchTraces", "start_time", SPAN_COLUMNS, TRACE_KEY_T
 _PLACE: Final[tuple[KeyType, ...]] = ("int4", "int4", "bytes")
 # A span in its place, with the whole row.
 TraceRow = tuple[PlacedSpan, Row]
+
+
+# Put together in less time than a thread takes to begin.
+SMALL_TRACE_SPANS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +77,21 @@ class TraceRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class GraphRequest:
+    """Which spans a service graph is about.
+
+    Args:
+        time_range: Of the called spans' starts.
+        license_id: Only spans of this licence; "": all.
+        min_commit_token: As in ListRequest.
+    """
+
+    time_range: TimeRange
+    license_id: str = ""
+    min_commit_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class TracePage:
     """The whole trace summed up, and the token of the page after this one ("": the last)."""
 
@@ -74,8 +104,10 @@ class TraceQueries:
 
     Args:
         snapshots: Of the read database.
-        row_budget: Most spans that a search or a service graph may be about.
+        row_budget: Most spans that a search may be about, and that a service graph may read.
         span_limit: Most spans of a trace that is shown.
+        graph_limit: Most services and edges of a service graph.
+        uses_chunks: Answer service graphs from calls that are worked out, where they are.
     """
 
     def __init__(
@@ -83,10 +115,16 @@ class TraceQueries:
         snapshots: Snapshots,
         row_budget: int = QUERY_ROWS,
         span_limit: int = TRACE_SPANS,
+        graph_limit: int = GRAPH_PARTS,
+        *,
+        uses_chunks: bool = True,
     ) -> None:
         self._snapshots = snapshots
         self._row_budget = row_budget
         self._span_limit = span_limit
+        self._graph_limit = graph_limit
+        self._uses_chunks = uses_chunks
+        self._shown = ShownTraces()
 
     async def list_spans(self, request: ListRequest, take: Take[Row]) -> str:
         """Give a page of spans, by (start_time, trace_id, span_id, flush, ordinal).
@@ -121,6 +159,28 @@ class TraceQueries:
             found = searched_traces(connection, page.selection, self._row_budget)
             return await page.read(found, take)
 
+    async def get_service_graph(self, request: GraphRequest) -> ServiceGraph:
+        """Give the services with spans in a time range, and the calls between them.
+
+        Raises:
+            InvalidInput: An argument is not allowed; nothing was read.
+            QueryTooExpensive: Too many spans, services or edges, or it ran past its time-out.
+            DatabaseUnavailable: The database does not answer.
+            CommitTokenNotReached: min_commit_token does not show in time.
+        """
+        if "\0" in request.license_id:
+            raise InvalidField("license_id", "a licence has no NUL in it.")
+        min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
+        async with self._snapshots.opened(min_flush_id) as connection:
+            return await service_graph(
+                connection,
+                request.time_range,
+                request.license_id,
+                uses_chunks=self._uses_chunks,
+                row_budget=self._row_budget,
+                most_parts=self._graph_limit,
+            )
+
     async def get_trace(self, request: TraceRequest, take: Take[TraceRow]) -> TracePage:
         """Give a page of one trace's spans, depth-first, and the summary of the whole.
 
@@ -143,19 +203,14 @@ class TraceQueries:
         tokens = PageTokens(_PLACE, "GetTrace", (time_range, trace_id))
         place = tokens.read(request.page_token)
         min_flush_id = parse_commit_token(request.min_commit_token, "min_commit_token")
+        shown = self._shown.find(trace_id, time_range, place[2]) if place else None
         async with self._snapshots.opened(min_flush_id) as connection:
-            spans = await outlined_trace(connection, trace_id, time_range, self._span_limit)
-            if place is None:
-                first, seen = 0, SeenFlushes.of(span.flush_id for span in spans)
-                if not spans:
-                    raise NotFound(f"There is no trace {trace_id} in the time range asked for.")
+            if shown is None:
+                shown = await self._put_together(connection, trace_id, time_range, place)
             else:
-                first, seen = place[0], SeenFlushes.unpacked(place[2])
-                spans = [span for span in spans if seen.has(span.flush_id)]
-                await _check_all_show(connection, spans, place[1], seen)
-            # Takes a while where there are very many spans; other calls go on meanwhile.
-            tree = await asyncio.to_thread(TraceTree, spans)
-            placed = tree.placed(first, size)
+                await plan_by_trace(connection)
+            first = place[0] if place else 0
+            placed = shown.tree.placed(first, size)
             given = 0
             if placed:
                 rows = placed_rows(connection, trace_id, placed)
@@ -164,28 +219,61 @@ class TraceQueries:
                         if not take(row):
                             break
                         given += 1
-            summary = summarized(trace_id, tree)
-        if first + given >= len(tree):
-            return TracePage(summary, "")
-        if len(seen.of_lanes) > TRACE_LANES:
+                    else:
+                        # Fewer where the tree is that of an earlier page.
+                        await _check_all_show(connection, given, len(placed), shown.seen)
+        after = first + given
+        if after >= len(shown.tree):
+            return TracePage(shown.summary, "")
+        if len(shown.seen.of_lanes) > TRACE_LANES:
             raise QueryTooExpensive(
                 f"The trace was stored by more than {TRACE_LANES:,} lanes; a shorter time range "
                 "shows a part of it."
             )
-        return TracePage(summary, tokens.write((first + given, len(spans), seen.packed())))
+        if len(shown.tree) > SMALL_TRACE_SPANS:
+            self._shown.keep(trace_id, time_range, shown)
+        token = tokens.write((after, len(shown.tree), shown.seen.packed()))
+        return TracePage(shown.summary, token)
+
+    async def _put_together(
+        self,
+        connection: Connection,
+        trace_id: str,
+        time_range: TimeRange,
+        place: Position | None,
+    ) -> ShownTrace:
+        """Read a trace as it is, or as the first page of a later one saw it."""
+        spans = await outlined_trace(connection, trace_id, time_range, self._span_limit)
+        if place is None:
+            seen = SeenFlushes.of(span.flush_id for span in spans)
+            if not spans:
+                raise NotFound(f"There is no trace {trace_id} in the time range asked for.")
+        else:
+            seen = SeenFlushes.unpacked(place[2])
+            spans = [span for span in spans if seen.has(span.flush_id)]
+            await _check_all_show(connection, len(spans), place[1], seen)
+        if len(spans) <= SMALL_TRACE_SPANS:
+            return _shown_trace(trace_id, spans, seen)
+        # Takes a while; other calls go on meanwhile.
+        return await asyncio.to_thread(_shown_trace, trace_id, spans, seen)
+
+
+def _shown_trace(trace_id: str, spans: list[TraceSpan], seen: SeenFlushes) -> ShownTrace:
+    tree = TraceTree(spans)
+    return ShownTrace(tree, summarized(trace_id, tree), seen)
 
 
 async def _check_all_show(
-    connection: Connection, spans: list[TraceSpan], count: int, seen: SeenFlushes
+    connection: Connection, found: int, wanted: int, seen: SeenFlushes
 ) -> None:
-    """See to it that all spans of the first page's trace are there.
+    """See to it that spans which the first page saw are there.
 
     Raises:
         CommitTokenNotReached: A replica that is behind the one of the first page does not show
             them yet.
         InvalidPageToken: Retention took some meanwhile.
     """
-    if len(spans) == count:
+    if found == wanted:
         return
     flush_ids = seen.of_lanes.values()
     if await shown(connection, flush_ids) != set(flush_ids):

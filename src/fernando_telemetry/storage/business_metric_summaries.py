@@ -19,6 +19,7 @@ from fernando_telemetry.storage.list_statement import (
     Source,
     compiled,
     filtered,
+    group_expression,
 )
 from fernando_telemetry.storage.lists import CURRENT_BUSINESS_METRICS, Row, in_order
 from fernando_telemetry.storage.sessions import Connection
@@ -57,7 +58,7 @@ async def summarized_business_metrics(
     current = filtered(CURRENT_BUSINESS_METRICS.base, conditions)
     columns = [f"coalesce({name}, '') AS {name}" for name in _ALWAYS]
     columns += [
-        f"coalesce({_expression(field, parameters)}, '') AS {group_column(place)}"
+        f"coalesce({group_expression(field, parameters)}, '') AS {group_column(place)}"
         for place, field in enumerate(fields)
     ]
     places = ", ".join(str(place) for place in range(1, len(columns) + 1))
@@ -73,9 +74,3 @@ async def summarized_business_metrics(
     unfiltered = replace(selection, conditions=())
     async for found in in_order(connection, source, unfiltered, parameters):
         yield found
-
-
-def _expression(field: GroupField, parameters: Parameters) -> str:
-    if field.key is None:
-        return field.column
-    return f"{field.column} ->> {parameters.add(field.key, 'text')}"

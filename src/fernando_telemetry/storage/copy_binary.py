@@ -144,11 +144,14 @@ def encode_batch(batch: pa.RecordBatch) -> Iterator[bytes]:
     from pgpq import ArrowToPostgresBinaryEncoder
 
     encoder = ArrowToPostgresBinaryEncoder(batch.schema)
-    yield _encoded(encoder.write_header)
+    piece = _encoded(encoder.write_header)
     for start in range(0, len(batch), SLICE_ROWS):
-        if piece := _encoded(encoder.write_batch, batch.slice(start, SLICE_ROWS)):
+        if start and piece:
             yield piece
-    yield _encoded(encoder.finish)
+            piece = b""
+        piece += _encoded(encoder.write_batch, batch.slice(start, SLICE_ROWS))
+    # Few rows are one message: each costs the event loop a turn.
+    yield piece + _encoded(encoder.finish)
 
 
 def _encoded(step: Callable[..., bytes], *arguments: Any) -> bytes:
@@ -180,7 +183,7 @@ def encode_samples(
     for part, part_shards, part_lengths in merged(slices):
         columns = part.block.columns
         places = columns.column(0).to_numpy()[part.start : part.stop]
-        series_parts.append(_ids_of(part.block, ids)[places])
+        series_parts.append(series_ids_of(part.block, ids)[places])
         micros_parts.append(part.micros)
         value_parts.append(columns.column(2).to_numpy()[part.start : part.stop])
         shards += part_shards
@@ -200,7 +203,7 @@ def encode_samples(
     yield TRAILER
 
 
-def _ids_of(block: ColumnBlock, ids: Mapping[SeriesIdentity, int]) -> Any:
+def series_ids_of(block: ColumnBlock, ids: Mapping[SeriesIdentity, int]) -> Any:
     """Give the id of each of the block's identities; 0 where no row of these batches has it."""
     return np.array([ids.get(identity, 0) for identity in block.identities], np.int32)
 

@@ -55,12 +55,12 @@ class Expiry:
 
     Args:
         control: Sessions of the control database.
-        accepted_days: Age of the oldest record that is accepted.
+        accepted_days: Gives the age of the oldest record that is accepted now.
     """
 
-    def __init__(self, control: ControlPool, accepted_days: int) -> None:
+    def __init__(self, control: ControlPool, accepted_days: Callable[[], int]) -> None:
         self._control = control
-        self._producers_kept = timedelta(days=accepted_days) + PRODUCERS_MARGIN
+        self._accepted_days = accepted_days
 
     async def run(self, now: datetime) -> None:
         """Run one round and log what it forgot.
@@ -84,7 +84,7 @@ class Expiry:
             DatabaseUnavailable: The control database does not answer.
         """
         requests_before = now - REQUESTS_KEPT
-        producers_before = now - self._producers_kept
+        producers_before = now - timedelta(days=self._accepted_days()) - PRODUCERS_MARGIN
         expired = Expired()
         expired.requests = await self._steps(_expire_requests, requests_before, REQUESTS_A_STEP)
         expired.producers = await self._steps(_expire_producers, producers_before, PRODUCERS_A_STEP)

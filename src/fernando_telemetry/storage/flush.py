@@ -1,7 +1,7 @@
 """The flush: one transaction of one writer session, holding many batches of many streams.
 
-    locks, marks (fenced batches and repeats leave) -> COPY rows and deltas -> one `flushes` row
-    -> COMMIT
+    locks, marks (fenced batches and repeats leave) -> COPY rows and deltas (where roll-ups are off:
+    note the gaps instead) -> one `flushes` row -> COMMIT
 
 A *lane* is one life of one writer session. `flush_id = lane << 40 | number`; the number rises by
 one per attempt, a rolled-back one is a hole nobody waits for. Marks are a set, so any writer
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import nullcontext
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -22,11 +23,13 @@ from fernando_telemetry.domain.errors import DatabaseUnavailable
 from fernando_telemetry.domain.flush_ids import flush_id_of
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.storage.copy_binary import can_encode, encode_batch
-from fernando_telemetry.storage.event_deltas import EVENT_DELTA_COLUMNS, event_deltas
 from fernando_telemetry.storage.flush_rows import RowsOfTable
+from fernando_telemetry.storage.fresh_rows import FreshRows
 from fernando_telemetry.storage.marks import FlushBatch, Result, Stored, write_marks
-from fernando_telemetry.storage.partitions import EVENT_DELTAS
 from fernando_telemetry.storage.rejected_records import keep_rejected
+from fernando_telemetry.storage.rollup import Rollup
+from fernando_telemetry.storage.rollup_gaps import hours_noted
+from fernando_telemetry.storage.rollups import ROLLUPS
 from fernando_telemetry.storage.rows import RAW_TABLES
 from fernando_telemetry.storage.sessions import (
     Connection,
@@ -39,11 +42,19 @@ from fernando_telemetry.storage.sessions import (
 from fernando_telemetry.storage.statements import load
 
 sql = load("flush")
+gaps_sql = load("rollup_gaps")
 
 # SQLSTATE classes that a row can be to blame for: its data (22), a constraint (23), its size (54).
 # All else (a missing table, a right taken away, an I/O error) is no fault of records, and they
 # must not be told so in an ack, which is final.
 ROW_STATE_CLASSES = ("22", "23", "54")
+
+
+def blames_row(error: BaseException) -> bool:
+    """Tell whether a row may be to blame for an error of PostgreSQL or of the driver's encoder."""
+    if isinstance(error, asyncpg.PostgresError):
+        return (error.sqlstate or "")[:2] in ROW_STATE_CLASSES
+    return isinstance(error, ValueError | TypeError | OverflowError)
 
 
 class OutcomeUnknown(Exception):
@@ -71,16 +82,43 @@ class RowsRefused(Exception):
 
 
 class Lane:
-    """One life of one writer session. Not for two tasks at once."""
+    """One life of one writer session. Not for two tasks at once.
 
-    def __init__(self, connection: Connection, lane: int) -> None:
+    Args:
+        connection: The session.
+        lane: Its number.
+        rollups: Those that flushes append deltas for; of the others they note the gaps.
+        turns: Bounds the flushes that COPY at once; None: this lane waits for no turn.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        lane: int,
+        rollups: Sequence[Rollup],
+        turns: asyncio.Semaphore | None = None,
+    ) -> None:
         self._connection = connection
+        self._rollups = rollups
+        kept = {rollup.name for rollup in rollups}
+        self._left_out = [rollup for rollup in ROLLUPS if rollup.name not in kept]
+        self._turns = turns
         self.lane = lane
         self._number = 0
 
     @classmethod
-    async def open(cls, settings: SessionSettings) -> Lane:
+    async def open(
+        cls,
+        settings: SessionSettings,
+        rollups: Sequence[Rollup] = ROLLUPS,
+        turns: asyncio.Semaphore | None = None,
+    ) -> Lane:
         """Open a session, take the next lane and hold it.
+
+        Args:
+            settings: Of the session.
+            rollups: As of the class.
+            turns: As of the class.
 
         Raises:
             DatabaseUnavailable: The database does not answer.
@@ -96,7 +134,7 @@ class Lane:
         except BaseException:
             connection.terminate()
             raise
-        return cls(connection, lane)
+        return cls(connection, lane, rollups, turns)
 
     async def ping(self, timeout_seconds: float) -> None:
         """Tell whether the session answers.
@@ -150,7 +188,9 @@ class Lane:
                 if isinstance(result, Stored)
             ]
             await keep_rejected(self._connection, [row for one in fresh for row in one.rejected])
-            await self._copy(fresh, series, flush_id, ingested_at)
+            # Behind the marks: who waits for a turn holds no lock that a COPY could wait for.
+            async with self._turns or nullcontext():
+                await self._copy(fresh, series, flush_id, ingested_at)
         except BaseException as error:
             await self._give_up(transaction, error)
             self._raise_known(error)
@@ -210,10 +250,7 @@ class Lane:
             raise PartitionMissing from error
         if is_passing(error) or isinstance(error, asyncpg.QueryCanceledError):
             raise unavailable(error) from error
-        if isinstance(error, ValueError | TypeError | OverflowError) or (
-            isinstance(error, asyncpg.PostgresError)
-            and (error.sqlstate or "")[:2] in ROW_STATE_CLASSES
-        ):
+        if blames_row(error):
             raise RowsRefused(str(error)) from error
         if isinstance(error, asyncpg.PostgresError):
             raise DatabaseUnavailable("The database refuses the flush.", 2.0) from error
@@ -227,6 +264,7 @@ class Lane:
     ) -> None:
         """COPY the rows of fresh batches and note the flush."""
         extents: list[Any] = []
+        hours: dict[str, list[datetime]] = {}
         for table in RAW_TABLES:
             rows = RowsOfTable(table, batches)
             for source in rows.sources(series, flush_id, ingested_at):
@@ -239,24 +277,35 @@ class Lane:
                         table.name, source=_paced(source), columns=table.columns, format="binary"
                     )
             extents += rows.extent()
-        await self._copy_deltas(event_deltas(batches, ingested_at))
+            if self._left_out:
+                hours[table.name] = rows.hours()
+        fresh = FreshRows(batches)
+        for rollup in self._rollups:
+            deltas = rollup.group(fresh, series, ingested_at)
+            if deltas is not None:
+                await self._copy_deltas(rollup, deltas)
+        if self._left_out:
+            # At the end, since one that closes gaps may have to wait for it.
+            names, noted = hours_noted(self._left_out, hours)
+            if names:
+                await self._connection.execute(
+                    gaps_sql.note_gaps, names, noted, self.lane, flush_id
+                )
         today: date = ingested_at.astimezone(UTC).date()
         await self._connection.execute(sql.insert_flush, today, flush_id, ingested_at, *extents)
 
-    async def _copy_deltas(self, deltas: pa.RecordBatch | None) -> None:
-        if deltas is None:
-            return
+    async def _copy_deltas(self, rollup: Rollup, deltas: pa.RecordBatch) -> None:
         if can_encode():
             await self._connection.copy_to_table(
-                EVENT_DELTAS.name,
+                rollup.deltas.name,
                 source=_paced(encode_batch(deltas)),
-                columns=EVENT_DELTA_COLUMNS,
+                columns=rollup.columns,
                 format="binary",
             )
         else:
             rows = zip(*(column.to_pylist() for column in deltas.columns), strict=True)
             await self._connection.copy_records_to_table(
-                EVENT_DELTAS.name, records=rows, columns=EVENT_DELTA_COLUMNS
+                rollup.deltas.name, records=rows, columns=rollup.columns
             )
 
 

@@ -7,11 +7,16 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any, Final
 
+import numpy as np
+
+from fernando_telemetry.domain.calendar import EPOCH
 from fernando_telemetry.domain.identifiers import uuid7_run
+from fernando_telemetry.domain.rollup_cover import HOUR
 from fernando_telemetry.domain.series import SeriesIdentity
 from fernando_telemetry.storage import copy_binary
 from fernando_telemetry.storage.columns import ColumnSlice, moment
 from fernando_telemetry.storage.marks import FlushBatch
+from fernando_telemetry.storage.row_groups import HOUR_MICROS
 from fernando_telemetry.storage.rows import DISTRIBUTIONS, SAMPLES, SPANS, RawTable, Row
 
 # A run of ids starts low enough that its counter cannot overflow within a flush.
@@ -45,6 +50,21 @@ class RowsOfTable:
             count += len(part)
             times += [moment(part.micros.min()), moment(part.micros.max())]
         return count, min(times, default=None), max(times, default=None)
+
+    def hours(self) -> list[datetime]:
+        """Give the hours of UTC that its rows lie in, in order."""
+        place = self._table.time_index
+        times = [row[place] for batch in self._batches for row in batch.rows.rows[self._table.name]]
+        hours = {(time - EPOCH) // HOUR for time in times}
+        for part, _ in self._slices:
+            first, last = (
+                int(micros) // HOUR_MICROS for micros in (part.micros.min(), part.micros.max())
+            )
+            if first == last:
+                hours.add(first)
+            else:
+                hours.update(np.unique(part.micros // HOUR_MICROS).tolist())
+        return [EPOCH + hour * HOUR for hour in sorted(hours)]
 
     def moments(self) -> list[datetime]:
         """Give times that lie in every partition a row lies in."""

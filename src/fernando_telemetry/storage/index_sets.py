@@ -11,6 +11,7 @@ stands here, so a changed definition needs a new name.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -135,6 +136,17 @@ INDEXES: Final[IndexChoice] = {
         _sealed("error_time", "(start_time) WHERE status = 'error'"),
         PartitionIndex("user_time", "(user_id, start_time) WHERE user_id IS NOT NULL"),
     ),
+}
+
+# What the blooms of a lean partition find by equality, and event_id, whose range of values does.
+HOT_LOOKUPS: Final[Mapping[str, frozenset[str]]] = {
+    table: frozenset(
+        column
+        for index in indexes
+        if index.lean
+        for column in re.findall(r"\w+(?= text_bloom_ops)|\bevent_id\b", index.definition)
+    )
+    for table, indexes in INDEXES.items()
 }
 
 # KPIs are few and their partitions a month: they carry one set all the time.

@@ -22,6 +22,7 @@ import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.storage.duties import DutyFaults, fault_pause_seconds
 from fernando_telemetry.storage.sessions import (
     Connection,
     SessionSettings,
@@ -38,7 +39,6 @@ BEAT_SECONDS: Final = 1.0
 SILENCE_SECONDS: Final = 5.0
 FIRST_PAUSE_SECONDS: Final = 0.1
 LONGEST_PAUSE_SECONDS: Final = 5.0
-LONGEST_DUTY_PAUSE_SECONDS: Final = 60.0
 # What a run may still take when it is told to end.
 GRACE_SECONDS: Final = 1.0
 
@@ -68,11 +68,17 @@ class Leadership:
     Args:
         settings: Session of the control database, for the lock alone.
         duties: What to do while leading; each has its own rhythm, none waits for another.
+        faults: Count those of the duties.
     """
 
-    def __init__(self, settings: SessionSettings, duties: Sequence[Duty]) -> None:
+    def __init__(
+        self, settings: SessionSettings, duties: Sequence[Duty], faults: DutyFaults | None = None
+    ) -> None:
         self._settings = settings
         self._duties = tuple(duties)
+        self._faults = faults or DutyFaults()
+        for duty in self._duties:
+            self._faults.expect(duty.name)
         self.is_leader = False
 
     async def run(self) -> None:
@@ -110,7 +116,8 @@ class Leadership:
             await _beat(lost)
         log.info("leader_became")
         duties = [
-            asyncio.create_task(_repeat(duty), name=f"duty {duty.name}") for duty in self._duties
+            asyncio.create_task(_repeat(duty, self._faults), name=f"duty {duty.name}")
+            for duty in self._duties
         ]
         self.is_leader = True
         try:
@@ -136,7 +143,7 @@ async def _beat(lost: asyncio.Event) -> None:
             await lost.wait()
 
 
-async def _repeat(duty: Duty) -> None:
+async def _repeat(duty: Duty, faults: DutyFaults) -> None:
     failures = 0
     await asyncio.sleep(duty.first_after_seconds)
     while True:
@@ -145,15 +152,14 @@ async def _repeat(duty: Duty) -> None:
         except DatabaseUnavailable as error:
             failures += 1
             log.warning("duty_put_off", duty=duty.name, cause=repr(error.__cause__ or error))
-        except Exception:
-            # One duty's fault is no reason to leave the others undone, nor to stop ingest.
+            delay = min(max(duty.interval_seconds, 1.0), fault_pause_seconds(failures))
+        except Exception as error:  # noqa: BLE001 - one duty's fault is no other's
             failures += 1
-            log.exception("duty_failed", duty=duty.name)
+            faults.note(duty.name, error)
+            delay = fault_pause_seconds(failures)
         else:
             failures = 0
-        delay = duty.interval_seconds
-        if failures:
-            delay = min(max(delay, 1.0), LONGEST_DUTY_PAUSE_SECONDS, 2.0 ** min(failures - 1, 6))
+            delay = duty.interval_seconds
         await asyncio.sleep(delay)
 
 

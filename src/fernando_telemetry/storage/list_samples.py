@@ -7,7 +7,7 @@ and the place in the order says how many of them were given.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
 from operator import itemgetter
 from typing import Final
@@ -47,14 +47,14 @@ _SERIES: Final = Source(sql.matching_series, (), {"series_id": "identity_hash"})
 _OF_SERIES: Final = Joined("series_id", SERIES_COLUMNS, _SERIES)
 _COLUMNS: Final = {"metric_timestamp": "time", "metric_value": "value"}
 _PERCENTILES: Final = ("percentile_50", "percentile_90", "percentile_95", "percentile_99")
-_SAMPLES: Final = Source(
+SAMPLES: Final = Source(
     sql.samples,
     (*_ORDER[:3], Key("ordinal", "int4", "(-1)::integer"), Key("key_value", "float8", "value")),
     {**_COLUMNS, **dict.fromkeys(_PERCENTILES, "NULL::double precision")},
     inclusive=True,
     joined=_OF_SERIES,
 )
-_DISTRIBUTIONS: Final = Source(
+DISTRIBUTIONS: Final = Source(
     sql.distributions,
     (*_ORDER[:4], Key("key_value", "float8", "0::double precision")),
     _COLUMNS,
@@ -84,7 +84,7 @@ async def listed_samples(
         connection: Inside a repeatable-read transaction: series and samples fit together.
         selection: Which samples; the place is the keys and the count of equal rows given.
     """
-    of_series = [one for one in selection.conditions if _is_of_series(one)]
+    of_series = [one for one in selection.conditions if is_of_series(one)]
     series_ids = await _matching_series(connection, of_series) if of_series else None
     if series_ids == []:
         return
@@ -113,7 +113,7 @@ async def listed_samples(
             yield (*found, count), SampleRow(row, known.get(row["series_id"]))
 
 
-def _is_of_series(condition: Condition) -> bool:
+def is_of_series(condition: Condition) -> bool:
     """Tell whether a condition speaks of series alone, and not of samples as well."""
     return all(column.name in SERIES_COLUMNS for column in columns_of(condition))
 
@@ -127,8 +127,13 @@ async def _matching_series(connection: Connection, conditions: list[Condition]) 
 async def _learn_series(connection: Connection, rows: list[Row], known: dict[int, Row]) -> None:
     unknown = {row["series_id"] for row in rows} - known.keys()
     if unknown:
-        for row in await connection.fetch(sql.series, list(unknown)):
-            known[row["series_id"]] = row
+        known |= await series_by_id(connection, unknown)
+
+
+async def series_by_id(connection: Connection, series_ids: Iterable[int]) -> dict[int, Row]:
+    """Give the identities of series, by number; those that are there."""
+    rows = await connection.fetch(sql.series, list(series_ids))
+    return {row["series_id"]: row for row in rows}
 
 
 def _statement(selection: Selection, series_ids: list[int] | None) -> tuple[str, Parameters]:
@@ -139,7 +144,7 @@ def _statement(selection: Selection, series_ids: list[int] | None) -> tuple[str,
         of_series = f" AND series_id = ANY ({parameters.add(series_ids, 'integer[]')})"
     branches = [
         statement(replace(source, base=source.base.rstrip() + of_series), selection, parameters)
-        for source in (_SAMPLES, _DISTRIBUTIONS)
+        for source in (SAMPLES, DISTRIBUTIONS)
     ]
     limit = parameters.add(selection.limit, "bigint")
     merged = " UNION ALL ".join(f"({branch})" for branch in branches)

@@ -16,6 +16,7 @@ from fernando_telemetry.domain import vocabulary
 from fernando_telemetry.domain.filter_columns import HAS, NESTED_TYPES, ColumnType
 from fernando_telemetry.domain.filter_values import JsonValue
 from fernando_telemetry.domain.filters import Comparison, Condition, Filter, Junction, Negation
+from fernando_telemetry.domain.grouping import GroupField
 from fernando_telemetry.domain.paging import KeyType, Position
 from fernando_telemetry.domain.time_range import TimeRange
 
@@ -95,6 +96,7 @@ class Source:
         prefix: Put before the name of any other filter column, such as `v.`.
         inclusive: Whether a page begins with the rows whose keys equal the place.
         joined: Where columns are that are not of this source.
+        table: The partitioned raw table whose hot partitions are read with care; "": none.
     """
 
     base: str
@@ -103,6 +105,7 @@ class Source:
     prefix: str = ""
     inclusive: bool = False
     joined: Joined | None = None
+    table: str = ""
 
     @property
     def key_types(self) -> tuple[KeyType, ...]:
@@ -236,6 +239,13 @@ def _nested(path: Iterable[str], inner: str) -> str:
 def filtered(base: str, conditions: Iterable[str]) -> str:
     """Add conditions to a statement that ends in a WHERE clause."""
     return " AND ".join([base.rstrip(), *conditions])
+
+
+def group_expression(field: GroupField, parameters: Parameters) -> str:
+    """Give the SQL of a field that groups differ in: a column, or a key of a map."""
+    if field.key is None:
+        return field.column
+    return f"{field.column} ->> {parameters.add(field.key, 'text')}"
 
 
 def statement(source: Source, selection: Selection, parameters: Parameters) -> str:

@@ -7,10 +7,12 @@ and the reader stops when its page is full. Rows are handed out with their place
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any, Final, Protocol
 
 from fernando_telemetry.domain.paging import Position
+from fernando_telemetry.storage.hot_partitions import stretches
 from fernando_telemetry.storage.list_statement import Key, Parameters, Selection, Source, statement
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
@@ -27,7 +29,11 @@ class Row(Protocol):
     def __getitem__(self, column: str, /) -> Any: ...
 
 
-EVENTS: Final = Source(sql.events, (Key("event_timestamp", "time"), Key("event_id", "uuid")))
+EVENTS: Final = Source(
+    sql.events,
+    (Key("event_timestamp", "time"), Key("event_id", "uuid")),
+    table="telemetry_events",
+)
 SPANS: Final = Source(
     sql.spans,
     (
@@ -37,6 +43,7 @@ SPANS: Final = Source(
         Key("flush_id", "int8"),
         Key("ordinal", "int4"),
     ),
+    table="traces",
 )
 # A KPI's place is that of its identity, not of its version: one that is corrected while its list
 # is paged stays where it was, and comes once.
@@ -67,10 +74,16 @@ async def listed(
         selection: Which rows of it.
         fixed: Values of the base's parameters after the time range.
     """
-    time_range = selection.time_range
-    parameters = Parameters(time_range.start, time_range.end, *fixed)
-    async for found in in_order(connection, source, selection, parameters):
-        yield found
+    left = selection.limit
+    for stretch in await stretches(connection, source, selection):
+        part = replace(selection, time_range=stretch.time_range, limit=left)
+        parameters = Parameters(part.time_range.start, part.time_range.end, *fixed)
+        async with stretch.planned(connection):
+            async for found in in_order(connection, stretch.source, part, parameters):
+                yield found
+                left -= 1
+        if not left:
+            return
 
 
 async def in_order(
@@ -104,5 +117,13 @@ async def slices(
 ) -> AsyncIterator[list[Row]]:
     """Give a statement's rows in slices, read only when asked for."""
     cursor = await connection.cursor(text, *parameters.values)
-    while rows := await cursor.fetch(SLICE_ROWS):
+    async for rows in fetched(cursor, SLICE_ROWS):
+        yield rows
+
+
+async def fetched(cursor: Any, count: int) -> AsyncIterator[list[Row]]:
+    """Give a cursor's rows, some at a time; a short slice is the last, which saves asking again."""
+    while rows := await cursor.fetch(count):
         yield list(rows)
+        if len(rows) < count:
+            return

@@ -1,46 +1,23 @@
-"""Drops the oldest partitions where an operator prefers losing them to refusing new records.
-
-A partition is marked by a comment, detached CONCURRENTLY (no writer and no reader waits), then
-dropped. A DETACH that was broken off, and a table that was detached and not dropped, are finished
-at the next turn; the mark tells them from what somebody detached to keep.
-"""
+"""Drops the oldest partitions where an operator prefers losing them to refusing new records."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
-import asyncpg
 import structlog
 
-from fernando_telemetry.domain.errors import DatabaseUnavailable
-from fernando_telemetry.storage.partitions import PartitionedTable, Partitions, parse_bounds
-from fernando_telemetry.storage.sessions import (
-    Connection,
-    SessionSettings,
-    connect,
-    translated,
-)
-from fernando_telemetry.storage.statements import load
+from fernando_telemetry.storage.dropping import Dropped, RawPartitions, sql
+from fernando_telemetry.storage.partitions import PartitionedTable, Partitions
+from fernando_telemetry.storage.sessions import Connection, SessionSettings
 
 log = structlog.get_logger(__name__)
-sql = load("oldest_partitions")
 
-MARK: Final = "fernando-telemetry: dropped for room on the disk"
 # What runs longer than this is not waited for: while a DETACH waits, late rows of the partition
 # can be stored nowhere.
 LONGEST_TRANSACTION_SECONDS: Final = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """A partition that is gone, and the bytes it had."""
-
-    name: str
-    freed_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +40,8 @@ class OldestPartitions:
         self, settings: SessionSettings, tables: Iterable[PartitionedTable], known: Partitions
     ) -> None:
         # A DETACH waits for the transactions that run; it holds no lock meanwhile.
-        self._settings = replace(settings, lock_timeout_seconds=2 * LONGEST_TRANSACTION_SECONDS)
-        self._tables = [table.name for table in tables]
-        self._known = known
+        patient = replace(settings, lock_timeout_seconds=2 * LONGEST_TRANSACTION_SECONDS)
+        self._partitions = RawPartitions(patient, [table.name for table in tables], known.forget)
 
     async def drop_one(self, missing_bytes: int, now: datetime) -> Dropped | Kept:
         """Finish what was begun, else drop the oldest partition whose time has passed.
@@ -80,12 +56,18 @@ class OldestPartitions:
         Raises:
             DatabaseUnavailable: The database does not answer, or a lock was not given in time.
         """
-        async with self._session() as connection:
+        async with self._partitions.dropping() as connection:
             if connection is None:
                 return Kept("another_server")
-            return await self._finish(connection) or await self._drop_oldest(
-                connection, missing_bytes, now
+            finished = await self._partitions.finish(connection)
+            done = (
+                finished[-1]
+                if finished
+                else await self._drop_oldest(connection, missing_bytes, now)
             )
+        if isinstance(done, Dropped):
+            log.warning("partition_dropped_for_room", partition=done.name, bytes=done.freed_bytes)
+        return done
 
     async def finish(self) -> None:
         """Finish what an earlier turn, of whatever server, was broken off in.
@@ -93,52 +75,17 @@ class OldestPartitions:
         Raises:
             DatabaseUnavailable: As `drop_one`.
         """
-        async with self._session() as connection:
+        async with self._partitions.dropping() as connection:
             if connection is not None:
-                await self._finish(connection)
-
-    @asynccontextmanager
-    async def _session(self) -> AsyncIterator[Connection | None]:
-        """Give a session that holds the lock, or None where another server's does."""
-        connection = await connect(self._settings)
-        try:
-            with translated():
-                yield connection if await connection.fetchval(sql.try_lock) else None
-        except asyncpg.PostgresError as error:
-            # A right that is missing, a table that somebody dropped: no reason to end the server.
-            raise DatabaseUnavailable("The database refuses the drop.", 2.0) from error
-        finally:
-            connection.terminate()
-
-    async def _finish(self, connection: Connection) -> Dropped | None:
-        done = None
-        for row in await connection.fetch(sql.partitions, self._tables):
-            if row["pending"] and row["mark"] == MARK:
-                await connection.execute(
-                    f"ALTER TABLE {row['parent']} DETACH PARTITION {row['name']} FINALIZE"
-                )
-        for row in await connection.fetch(sql.detached, MARK):
-            done = await self._drop(connection, row["name"], row["bytes"])
-        return done
-
-    async def _drop(self, connection: Connection, name: str, size: int) -> Dropped:
-        await connection.execute(f"DROP TABLE {name}")
-        self._known.forget()
-        log.warning("partition_dropped_for_room", partition=name, bytes=size)
-        return Dropped(name, size)
+                await self._partitions.finish(connection)
 
     async def _drop_oldest(
         self, connection: Connection, missing_bytes: int, now: datetime
     ) -> Dropped | Kept:
-        rows = await connection.fetch(sql.partitions, self._tables)
-        passed: list[Any] = [row for row in rows if parse_bounds(row["bounds"])[1] <= now]
-        if sum(row["bytes"] for row in passed) < missing_bytes or not passed:
+        passed = [one for one in await self._partitions.listed(connection) if one.end <= now]
+        if sum(one.size for one in passed) < missing_bytes or not passed:
             return Kept("would_not_help")
         age: float = await connection.fetchval(sql.oldest_transaction_seconds)
         if age > LONGEST_TRANSACTION_SECONDS:
             return Kept("long_transaction")
-        oldest = min(passed, key=lambda row: (parse_bounds(row["bounds"])[1], -row["bytes"]))
-        name, parent = oldest["name"], oldest["parent"]
-        await connection.execute(f"COMMENT ON TABLE {name} IS '{MARK}'")
-        await connection.execute(f"ALTER TABLE {parent} DETACH PARTITION {name} CONCURRENTLY")
-        return await self._drop(connection, name, oldest["bytes"])
+        return await self._partitions.drop(connection, passed[0])

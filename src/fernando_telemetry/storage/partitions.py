@@ -69,8 +69,8 @@ class PartitionedTable:
         Its rows are only ever added. Autovacuum would keep the lock that summarising needs for
         as long as it takes to go over the new ones; sealing hands the partition over to it.
         """
-        if self is EVENT_DELTAS:
-            # The fold deletes what the flushes add, every second: the space has to come back.
+        if self in DELTA_TABLES:
+            # The fold deletes what the flushes add, every few seconds: the space has to come back.
             return (
                 " WITH (autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_scale_factor = 0,"
                 " autovacuum_vacuum_insert_threshold = -1)"
@@ -102,6 +102,24 @@ def raw_tables(
 FLUSHES = PartitionedTable("flushes", DAY)
 # By the hour of the flush: what the fold has emptied is dropped.
 EVENT_DELTAS = PartitionedTable("event_deltas", HOUR)
+# Flushes are sorted by series: a reader of one finds its few pages. VACUUM summarises.
+SAMPLE_DELTAS = PartitionedTable(
+    "sample_deltas",
+    HOUR,
+    (
+        PartitionIndex(
+            "series_minute_brin", "USING brin (series_id, minute) WITH (pages_per_range = 8)"
+        ),
+    ),
+)
+EVENT_USER_DELTAS = PartitionedTable("event_user_deltas", HOUR)
+SPAN_DELTAS = PartitionedTable("span_deltas", HOUR)
+DELTA_TABLES = (
+    EVENT_DELTAS,
+    EVENT_USER_DELTAS,
+    SAMPLE_DELTAS,
+    SPAN_DELTAS,
+)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -135,7 +153,7 @@ class Partitions:
 
     def __init__(self, control: ControlPool, tables: Iterable[PartitionedTable]) -> None:
         self._control = control
-        self._tables = {table.name: table for table in (*tables, FLUSHES, EVENT_DELTAS)}
+        self._tables = {table.name: table for table in (*tables, FLUSHES, *DELTA_TABLES)}
         # Replaced as a whole, and empty where nothing is known.
         self._known: dict[str, list[_Range]] = {}
         self._forgotten = 0
@@ -188,7 +206,8 @@ class Partitions:
         }
         # Deltas go by the database's clock, which may be behind this one.
         an_hour_ago = now - timedelta(seconds=HOUR)
-        needed[EVENT_DELTAS.name] = [an_hour_ago, *needed[EVENT_DELTAS.name]]
+        for table in DELTA_TABLES:
+            needed[table.name] = [an_hour_ago, *needed[table.name]]
         await self.ensure(needed)
 
     def is_within_one(self, table: str, first: datetime, last: datetime) -> bool:

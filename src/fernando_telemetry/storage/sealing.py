@@ -27,6 +27,7 @@ import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.storage.duties import DutyFaults
 from fernando_telemetry.storage.index_sets import INDEXES, SEALED_TABLES, IndexChoice, digest
 from fernando_telemetry.storage.partitions import parse_bounds
 from fernando_telemetry.storage.sessions import (
@@ -34,6 +35,7 @@ from fernando_telemetry.storage.sessions import (
     ControlPool,
     SessionSettings,
     connect,
+    is_passing,
     translated,
 )
 from fernando_telemetry.storage.statements import load
@@ -87,6 +89,7 @@ class Sealing:
         grace_seconds: How long after its time, and after it grew last, a partition is left alone.
         timeout_seconds: How long one index build may take, its waits for old snapshots included.
         clock: Gives the time.
+        faults: Count partitions that cannot be sealed for a reason that does not pass.
     """
 
     def __init__(
@@ -98,6 +101,7 @@ class Sealing:
         grace_seconds: float,
         timeout_seconds: float,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        faults: DutyFaults | None = None,
     ) -> None:
         # Waiting for a lock or an old snapshot holds nobody up but this session, so the build's
         # own time-out is the only one.
@@ -112,6 +116,7 @@ class Sealing:
         self._marks = {table: MARK_PREFIX + digest(indexes[table]) for table in SEALED_TABLES}
         self._grace = timedelta(seconds=grace_seconds)
         self._clock = clock
+        self._faults = faults or DutyFaults()
         self._quiet: dict[int, _Quiet] = {}
         self._failures: dict[int, _Failure] = {}
         # Two releases with different sets side by side must not undo each other's work for ever.
@@ -232,6 +237,8 @@ class Sealing:
             failure = _Failure(delay or FIRST_DELAY_SECONDS, now)
             failure.retry_at += timedelta(seconds=failure.delay_seconds)
             self._failures[partition.oid] = failure
+            if not is_passing(error):
+                self._faults.note("sealing", error)
             log.warning("partition_not_sealed", partition=partition.name, cause=repr(error))
             return False
         self._failures.pop(partition.oid, None)

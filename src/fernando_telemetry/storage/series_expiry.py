@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
@@ -28,10 +29,10 @@ class SeriesExpiry:
 
     Args:
         control: Sessions on the control database.
-        retention_days: Longest time that samples are kept; 0: for ever, nothing expires.
+        retention_days: Gives the longest time that samples are kept; 0: for ever, nothing expires.
     """
 
-    def __init__(self, control: ControlPool, retention_days: int) -> None:
+    def __init__(self, control: ControlPool, retention_days: Callable[[], int]) -> None:
         self._control = control
         self._retention_days = retention_days
 
@@ -52,9 +53,10 @@ class SeriesExpiry:
         Raises:
             DatabaseUnavailable: The control database does not answer.
         """
-        if not self._retention_days:
+        days = self._retention_days()
+        if not days:
             return 0
-        horizon = now.astimezone(UTC).date() - timedelta(days=self._retention_days + GRACE_DAYS)
+        horizon = now.astimezone(UTC).date() - timedelta(days=days + GRACE_DAYS)
         deleted, after = 0, 0
         while True:
             async with self._control.transaction() as connection:

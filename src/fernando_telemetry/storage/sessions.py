@@ -8,7 +8,7 @@ them into errors of the domain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -192,6 +192,9 @@ class SessionPool:
         size: Greatest number of sessions at once.
     """
 
+    # Takes back what a lent session has set; None: the driver's statement.
+    _reset: Callable[[Any], Awaitable[None]] | None = None
+
     def __init__(self, settings: SessionSettings, size: int) -> None:
         self._settings = settings
         self._size = size
@@ -208,7 +211,7 @@ class SessionPool:
 
                 connecting: Any = connect_one
                 self._pool = await asyncpg.create_pool(
-                    min_size=0, max_size=self._size, connect=connecting
+                    min_size=0, max_size=self._size, connect=connecting, reset=self._reset
                 )
             return self._pool
 
@@ -222,8 +225,7 @@ class SessionPool:
             options: Of the transaction.
         """
         pool = await self._opened()
-        patience = self._settings.connect_timeout_seconds * len(self._settings.hosts())
-        async with pool.acquire(timeout=patience) as lent:
+        async with pool.acquire(timeout=self._patience_seconds) as lent:
             connection: Any = lent
             transaction = connection.transaction(**options)
             try:
@@ -237,9 +239,7 @@ class SessionPool:
                     await transaction.rollback()
                 raise
             except asyncpg.ReadOnlySQLTransactionError:
-                # The primary is another server now: every session of this pool leads astray.
-                connection.terminate()
-                await pool.expire_connections()
+                await self._let_go(connection, pool)
                 raise
             except BaseException:
                 if not connection.is_closed():
@@ -251,6 +251,17 @@ class SessionPool:
                 # Whether it is done is not known; the session still takes itself to be in it.
                 connection.terminate()
                 raise
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long a session is waited for."""
+        return self._settings.connect_timeout_seconds * len(self._settings.hosts())
+
+    @staticmethod
+    async def _let_go(connection: Any, pool: asyncpg.Pool[asyncpg.Record]) -> None:
+        """Let all sessions go: the primary is another server now, and each of them leads astray."""
+        connection.terminate()
+        await pool.expire_connections()
 
     async def close(self) -> None:
         """Close all sessions; what is still under way after a moment is cut off."""
@@ -266,8 +277,18 @@ class SessionPool:
             pool.terminate()
 
 
+async def _nothing(_: Any) -> None:
+    """Take nothing back."""
+
+
 class ReaderPool(SessionPool):
-    """Sessions for queries, on the read DSN."""
+    """Sessions for queries, on the read DSN.
+
+    What a query sets or opens is its transaction's and ends with it, which spares the statement
+    that takes back what a session has set.
+    """
+
+    _reset = staticmethod(_nothing)
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:
@@ -297,3 +318,23 @@ class ControlPool(SessionPool):
         with translated():
             async with self._transaction(ask_to_stop=False) as connection:
                 yield connection
+
+    async def run_alone(self, text: str, *values: object) -> None:
+        """Run one statement that is a transaction by itself: in one round trip instead of three.
+
+        Raises:
+            DatabaseUnavailable: No session within the connect time-out, or it was lost.
+        """
+        with translated():
+            pool = await self._opened()
+            async with pool.acquire(timeout=self._patience_seconds) as lent:
+                connection: Any = lent
+                try:
+                    await connection.execute(text, *values)
+                except asyncpg.ReadOnlySQLTransactionError:
+                    await self._let_go(connection, pool)
+                    raise
+                except (asyncio.CancelledError, TimeoutError):
+                    # Whether it is done is not known.
+                    connection.terminate()
+                    raise

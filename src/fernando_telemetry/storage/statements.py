@@ -3,14 +3,34 @@
 A file holds blocks: a line `-- name: take_lane`, a purpose line, one line per parameter such as
 `-- $1 lane int4`, then the statement. A test prepares every one of them against the migrated
 schema, so a statement that does not fit the schema never ships.
+
+A figure of the domain stands in a statement by its name in braces, such as `{chunk}`.
 """
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Final
+
+from fernando_telemetry.domain.edge_chunks import CALLERS_AFTER, CALLERS_BEFORE, CHUNK
+from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET
+
+
+def _minutes(length: timedelta) -> str:
+    return f"interval '{length // timedelta(minutes=1)} minutes'"
+
+
+# Written out before PostgreSQL sees the text, so that a plan knows them.
+FIGURES: Final = {
+    "bucket_base": f"{BASE}::float8",
+    "zero_bucket": str(ZERO_BUCKET),
+    "chunk": _minutes(CHUNK),
+    "chunk_and_callers_after": _minutes(CHUNK + CALLERS_AFTER),
+    "callers_before": _minutes(CALLERS_BEFORE),
+}
 
 
 def parse(text: str) -> dict[str, str]:
@@ -28,10 +48,16 @@ def parse(text: str) -> dict[str, str]:
                 raise ValueError(f"statement {name} is there twice")
             statements[name] = ""
         elif name:
-            statements[name] += line + "\n"
+            statements[name] += _with_figures(line) + "\n"
         elif line.strip() and not line.startswith("--"):
             raise ValueError(f"text before the first name: {line}")
     return statements
+
+
+def _with_figures(line: str) -> str:
+    for name, figure in FIGURES.items():
+        line = line.replace(f"{{{name}}}", figure)
+    return line
 
 
 @cache

@@ -22,6 +22,7 @@ import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.storage.duties import Apart, DutyFaults, fault_pause_seconds
 from fernando_telemetry.storage.index_sets import SEALED_TABLES
 from fernando_telemetry.storage.sealing import MARK_PREFIX
 from fernando_telemetry.storage.sessions import Connection, SessionSettings, connect, translated
@@ -66,12 +67,19 @@ class Summarising:
     Args:
         settings: Session of the control database.
         interval_seconds: Time between two looks.
+        faults: Count those of partitions that cannot be summarised.
     """
 
-    def __init__(self, settings: SessionSettings, interval_seconds: float) -> None:
+    def __init__(
+        self,
+        settings: SessionSettings,
+        interval_seconds: float,
+        faults: DutyFaults | None = None,
+    ) -> None:
         # Shorter than deadlock_timeout, at which a waiter has autovacuum cancelled.
         self._settings = replace(settings, lock_timeout_seconds=0.5)
         self._interval_seconds = interval_seconds
+        self._faults = faults or DutyFaults()
         self._connection: Connection | None = None
         self._indexes: dict[int, _Index] = {}
         self._listed_at = -LIST_SECONDS
@@ -83,6 +91,7 @@ class Summarising:
             leads: Whether this server is the leader. Others do not even ask: each would open a
                 session for it, again and again.
         """
+        faulty = 0
         try:
             while True:
                 delay = self._interval_seconds
@@ -91,9 +100,15 @@ class Summarising:
                         self._drop()
                     elif await self.summarise() is None:
                         delay = FOLLOWER_SECONDS
+                    faulty = 0
                 except DatabaseUnavailable as error:
                     log.warning("not_summarised", cause=repr(error.__cause__ or error))
                     delay = FOLLOWER_SECONDS
+                except ExceptionGroup as error:
+                    # Not begun anew: it knows how far the other partitions are.
+                    faulty += 1
+                    self._faults.note("summarising", error)
+                    delay = max(delay, fault_pause_seconds(faulty))
                 await asyncio.sleep(delay)
         finally:
             self._drop()
@@ -106,11 +121,14 @@ class Summarising:
 
         Raises:
             DatabaseUnavailable: The session was lost; the next call opens another.
+            ExceptionGroup: Some partitions could not be summarised; the others are.
         """
         try:
             with translated():
                 connection = await self._leading()
                 return None if connection is None else await self._turn(connection)
+        except ExceptionGroup:
+            raise
         except BaseException:
             self._drop()
             raise
@@ -141,18 +159,21 @@ class Summarising:
             pages = {row["oid"]: row["pages"] for row in await connection.fetch(sql.pages, oids)}
         except asyncpg.LockNotAvailableError:  # one of them is being altered or dropped
             return 0
+        done, apart = 0, Apart()
+        for oid, group in groupby(self._indexes.values(), key=lambda index: index.partition_oid):
+            with apart.part():
+                done += await self._catch_up(connection, list(group), pages.get(oid, 0))
+        apart.finish()
+        return done
+
+    async def _catch_up(self, connection: Connection, indexes: list[_Index], pages: int) -> int:
+        """Summarise what is due of one partition, as far as its lock is to be had."""
         done = 0
-        for _, group in groupby(self._indexes.values(), key=lambda index: index.partition_oid):
-            indexes = list(group)
-            while due := [
-                (index, span)
-                for index in indexes
-                if (span := index.due(pages.get(index.partition_oid, 0))) is not None
-            ]:
-                ranges = await self._summarise(connection, due)
-                if ranges is None:
-                    break
-                done += ranges
+        while due := [(index, span) for index in indexes if (span := index.due(pages)) is not None]:
+            ranges = await self._summarise(connection, due)
+            if ranges is None:
+                break
+            done += ranges
         return done
 
     async def _list(self, connection: Connection) -> None:
@@ -180,11 +201,12 @@ class Summarising:
                 )
                 for index, (first, last) in due:
                     size = index.pages_per_range
-                    done += await connection.fetchval(sql.summarise, index.oid, first, last, size)
+                    found = await connection.fetchval(sql.summarise, index.oid, first, last, size)
+                    if found is None:  # the index is gone, so the list is stale
+                        self._listed_at = -LIST_SECONDS
+                        return None
+                    done += found
         except (asyncpg.LockNotAvailableError, asyncpg.UndefinedTableError):
-            return None
-        except asyncpg.UndefinedObjectError:  # the index is gone, so the list is stale
-            self._listed_at = -LIST_SECONDS
             return None
         for index, (_, last) in due:
             index.next_page = last + index.pages_per_range

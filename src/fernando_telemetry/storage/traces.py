@@ -6,20 +6,27 @@ A whole span may have half a megabyte, so only those of the page are read whole.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 from fernando_telemetry.domain.errors import QueryTooExpensive
 from fernando_telemetry.domain.time_range import TimeRange
 from fernando_telemetry.domain.trace_tree import PlacedSpan, TraceSpan
 from fernando_telemetry.storage.columns import moment
+from fernando_telemetry.storage.hot_partitions import Plan, plan_by
 from fernando_telemetry.storage.list_statement import Parameters
-from fernando_telemetry.storage.lists import Row, slices
+from fernando_telemetry.storage.lists import Row, fetched, slices
 from fernando_telemetry.storage.sessions import Connection
 from fernando_telemetry.storage.statements import load
 
 sql = load("list_trace")
 
 OUTLINE_SLICE: Final = 2_000
+
+
+async def plan_by_trace(connection: Connection) -> None:
+    """Have the statements of this transaction planned for few spans of many."""
+    # In a hot partition the planner takes a trace for dear to find, and reads all spans instead.
+    await plan_by(connection, Plan.BY_ONE_KEY)
 
 
 async def outlined_trace(
@@ -36,15 +43,14 @@ async def outlined_trace(
     Raises:
         QueryTooExpensive: It has more.
     """
-    cursor = await connection.cursor(
-        sql.outline, time_range.start, time_range.end, trace_id, span_limit + 1
-    )
+    await plan_by_trace(connection)
+    arguments = (time_range.start, time_range.end, trace_id)
     spans: list[TraceSpan] = []
     # Names are few and come with every span.
     names: dict[str, str] = {}
-    while rows := await cursor.fetch(OUTLINE_SLICE):
+    async for rows in _outline(connection, arguments, span_limit + 1):
         for row in rows:
-            values = dict(row)
+            values = dict(cast("Any", row))
             for column in ("service_name", "operation_name", "host_name"):
                 values[column] = names.setdefault(values[column], values[column])
             spans.append(TraceSpan(**values))
@@ -56,15 +62,29 @@ async def outlined_trace(
     return spans
 
 
+async def _outline(
+    connection: Connection, arguments: tuple[Any, ...], most_rows: int
+) -> AsyncIterator[Sequence[Row]]:
+    """Give the outline's rows in slices; one statement gives the few of most traces."""
+    first = min(most_rows, OUTLINE_SLICE)
+    rows = await connection.fetch(sql.outline, *arguments, first)
+    if len(rows) < OUTLINE_SLICE:
+        yield rows
+        return
+    cursor = await connection.cursor(sql.outline, *arguments, most_rows)
+    async for some in fetched(cursor, OUTLINE_SLICE):
+        yield some
+
+
 async def placed_rows(
     connection: Connection, trace_id: str, placed: Sequence[PlacedSpan]
 ) -> AsyncIterator[tuple[PlacedSpan, Row]]:
     """Give spans of a trace with their whole rows, in the order given.
 
     Args:
-        connection: Inside the transaction that the outline was read in.
+        connection: Inside a transaction with `plan_by_trace`.
         trace_id: 32 lower-case hex digits.
-        placed: Of that outline; at least one.
+        placed: Of the trace; at least one. Those that are gone are left out.
     """
     starts = [one.span.start for one in placed]
     parameters = Parameters(

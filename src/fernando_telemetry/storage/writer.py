@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import asyncpg
 import structlog
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
@@ -22,12 +23,15 @@ from fernando_telemetry.storage.flush import (
     OutcomeUnknown,
     PartitionMissing,
     RowsRefused,
+    blames_row,
     outcome_of,
 )
 from fernando_telemetry.storage.flush_rows import RowsOfTable
 from fernando_telemetry.storage.marks import FlushBatch, PutOff, Result
 from fernando_telemetry.storage.overflow import note_overflow, take_overflow_back
-from fernando_telemetry.storage.partitions import EVENT_DELTAS, Partitions
+from fernando_telemetry.storage.partitions import DELTA_TABLES, Partitions
+from fernando_telemetry.storage.rollup import Rollup
+from fernando_telemetry.storage.rollups import ROLLUPS
 from fernando_telemetry.storage.rows import RAW_TABLES, CheckedRows
 from fernando_telemetry.storage.series import SeriesDictionary
 from fernando_telemetry.storage.sessions import SessionSettings
@@ -66,14 +70,23 @@ class Writer:
         settings: Session of the data database.
         partitions: Makes what late rows need.
         series: Gives series ids.
+        rollups: Those that are kept.
+        turns: Shared by writers of which not all shall COPY at once; None: it waits for none.
     """
 
     def __init__(
-        self, settings: SessionSettings, partitions: Partitions, series: SeriesDictionary
+        self,
+        settings: SessionSettings,
+        partitions: Partitions,
+        series: SeriesDictionary,
+        rollups: Sequence[Rollup] = ROLLUPS,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         self._settings = settings
         self._partitions = partitions
         self._series = series
+        self._rollups = rollups
+        self._turns = turns
         self._lane: Lane | None = None
         self._answered_at = 0.0
 
@@ -216,7 +229,7 @@ class Writer:
     async def _opened(self) -> Lane:
         """Give the lane, a new one where the last was dropped."""
         if self._lane is None:
-            self._lane = await Lane.open(self._settings)
+            self._lane = await Lane.open(self._settings, self._rollups, self._turns)
         return self._lane
 
     def _drop_lane(self) -> None:
@@ -239,12 +252,27 @@ class Writer:
         return results
 
     async def _prepare(self, batches: Sequence[FlushBatch]) -> dict[SeriesIdentity, int]:
-        """Make the partitions and series that the rows need."""
+        """Make the partitions and series that the rows need.
+
+        Raises:
+            DatabaseUnavailable: They could not be made now.
+        """
+        try:
+            return await self._partitions_and_series(batches)
+        except asyncpg.PostgresError as error:
+            # A table that is missing, say: as where the flush itself is refused, it may be mended.
+            if blames_row(error):
+                raise
+            raise DatabaseUnavailable("The database refuses the flush.", 2.0) from error
+
+    async def _partitions_and_series(
+        self, batches: Sequence[FlushBatch]
+    ) -> dict[SeriesIdentity, int]:
         now = datetime.now(UTC)
         # Deltas go by the database's clock, which may differ from this one.
         needed: dict[str, Sequence[datetime]] = {
             "flushes": [now],
-            EVENT_DELTAS.name: [now - _HOUR, now, now + _HOUR],
+            **{table.name: [now - _HOUR, now, now + _HOUR] for table in DELTA_TABLES},
         }
         for table in RAW_TABLES:
             times = RowsOfTable(table, batches)

@@ -1,4 +1,4 @@
-"""AdminService: what the server says of itself, and rejected records. The rest comes later."""
+"""AdminService: what the server says of itself, rejected records, retention. Keys come later."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fernando_telemetry.ingest.service import IngestService
 from fernando_telemetry.transport.absent import absent_servicer
 from fernando_telemetry.transport.converters.ingest_service import CONTRACT_REVISION, limits_message
 from fernando_telemetry.transport.rejected_methods import RejectedMethods
+from fernando_telemetry.transport.retention_methods import RetentionMethods
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,7 @@ def admin_servicer(
     database_bytes: Callable[[], Awaitable[int]],
     unsealed_partitions: Callable[[], Awaitable[int]],
     rejected: RejectedMethods,
+    retention: RetentionMethods,
 ) -> Any:
     """Make the servicer; methods not named here are absent."""
     servicer = absent_servicer(AdminServiceServicer, DESCRIPTOR.services_by_name["AdminService"])
@@ -56,4 +58,7 @@ def admin_servicer(
     servicer.GetServerInfo = get_server_info
     servicer.ListRejectedRecords = rejected.list_rejected_records
     servicer.ReplayRejectedRecords = rejected.replay_rejected_records
+    servicer.ListRetentionPolicies = retention.list_retention_policies
+    servicer.SetRetentionPolicy = retention.set_retention_policy
+    servicer.CleanUpTelemetry = retention.clean_up_telemetry
     return servicer

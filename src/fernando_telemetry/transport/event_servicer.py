@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any, cast
 
 from fernando.telemetry.v1 import (
     ListEventsRequest,
@@ -14,12 +15,14 @@ from fernando.telemetry.v1 import (
     TailEventsResponse,
 )
 from fernando.telemetry.v1.event_service_pb2_grpc import EventServiceServicer
-from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.events import EventQueries
+from fernando_telemetry.queries.tails import Tailed, Tails
 from fernando_telemetry.transport.converters.event import (
     bucket_of,
     event_message,
     event_summary_message,
+    tail_request,
+    tail_response,
 )
 from fernando_telemetry.transport.converters.query import list_request, summary_request
 from fernando_telemetry.transport.pages import PageOf
@@ -30,10 +33,12 @@ class EventService(EventServiceServicer):
 
     Args:
         queries: The read path of events.
+        tails: Follow what is committed.
     """
 
-    def __init__(self, queries: EventQueries) -> None:
+    def __init__(self, queries: EventQueries, tails: Tails) -> None:
         self._queries = queries
+        self._tails = tails
 
     async def ListEvents(self, request: ListEventsRequest, context: Any) -> ListEventsResponse:
         """Give a page of events."""
@@ -58,6 +63,8 @@ class EventService(EventServiceServicer):
     async def TailEvents(
         self, request: TailEventsRequest, context: Any
     ) -> AsyncIterator[TailEventsResponse]:
-        """Not there yet."""
-        raise NotImplementedYet("TailEvents is not supported by this version of the server.")
-        yield TailEventsResponse()
+        """Send events as they are committed."""
+        found = cast("AsyncGenerator[Tailed, None]", self._tails.follow(tail_request(request)))
+        async with aclosing(found) as some:
+            async for tailed in some:
+                yield tail_response(tailed)

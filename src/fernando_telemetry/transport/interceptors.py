@@ -1,4 +1,4 @@
-"""Decodes requests and turns errors into statuses; the only place that aborts a call.
+"""Decodes requests and turns errors into statuses; but for stalls the only place that aborts.
 
 Requests are decoded here and not by gRPC, so that bytes which are no message get INVALID_ARGUMENT
 UNDECODABLE instead of an INTERNAL with a traceback in the server's log.

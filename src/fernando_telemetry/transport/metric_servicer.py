@@ -17,7 +17,6 @@ from fernando.telemetry.v1 import (
     SummarizeBusinessMetricsResponse,
 )
 from fernando.telemetry.v1.metric_service_pb2_grpc import MetricServiceServicer
-from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.metrics import MetricQueries
 from fernando_telemetry.transport.converters.business_metric import (
     business_metric_message,
@@ -29,6 +28,10 @@ from fernando_telemetry.transport.converters.system_metric import (
     SystemMetrics,
     series_message,
     series_request,
+)
+from fernando_telemetry.transport.converters.time_series import (
+    time_series_message,
+    time_series_request,
 )
 from fernando_telemetry.transport.pages import PageOf
 
@@ -64,10 +67,10 @@ class MetricService(MetricServiceServicer):
     async def QuerySystemMetrics(
         self, request: QuerySystemMetricsRequest, context: Any
     ) -> QuerySystemMetricsResponse:
-        """Not there yet."""
-        raise NotImplementedYet(
-            "QuerySystemMetrics is not supported by this version of the server."
-        )
+        """Give a page of time series."""
+        page = PageOf(time_series_message)
+        token = await self._queries.compute_time_series(time_series_request(request), page.take)
+        return QuerySystemMetricsResponse(time_series=page.records, next_page_token=token)
 
     async def ListMetricSeries(
         self, request: ListMetricSeriesRequest, context: Any

@@ -12,15 +12,17 @@ from fernando.telemetry import v1
 from fernando.telemetry.v1 import (
     alert_rule_service_pb2,
     alert_service_pb2,
-    export_service_pb2,
     notification_channel_service_pb2,
 )
 from fernando_telemetry.ingest.service import IngestService
 from fernando_telemetry.queries.events import EventQueries
+from fernando_telemetry.queries.export import ExportQueries
 from fernando_telemetry.queries.metrics import MetricQueries
+from fernando_telemetry.queries.tails import Tails
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.transport.absent import absent_servicer
 from fernando_telemetry.transport.event_servicer import EventService
+from fernando_telemetry.transport.export_servicer import ExportService
 from fernando_telemetry.transport.ingest_servicer import IngestServicer
 from fernando_telemetry.transport.metric_servicer import MetricService
 from fernando_telemetry.transport.trace_servicer import TraceService
@@ -62,29 +64,26 @@ _ABSENT: Final[tuple[tuple[type[Any], Any, Any, str], ...]] = (
         notification_channel_service_pb2,
         "NotificationChannelService",
     ),
-    (
-        v1.ExportServiceServicer,
-        v1.add_ExportServiceServicer_to_server,
-        export_service_pb2,
-        "ExportService",
-    ),
 )
 
 
 def registrations(
     ingest: IngestService,
     events: EventQueries,
+    tails: Tails,
     metrics: MetricQueries,
     traces: TraceQueries,
+    exports: ExportQueries,
     admin: Any,
 ) -> list[Registration]:
     """Give what registers each service of the contract."""
     ingest_handler = IngestServicer(ingest).handler()
     made: list[Registration] = [
         lambda server: server.add_generic_rpc_handlers((ingest_handler,)),
-        partial(v1.add_EventServiceServicer_to_server, EventService(events)),
+        partial(v1.add_EventServiceServicer_to_server, EventService(events, tails)),
         partial(v1.add_MetricServiceServicer_to_server, MetricService(metrics)),
         partial(v1.add_TraceServiceServicer_to_server, TraceService(traces)),
+        partial(v1.add_ExportServiceServicer_to_server, ExportService(exports)),
         partial(v1.add_AdminServiceServicer_to_server, admin),
     ]
     for base, add, module, name in _ABSENT:

@@ -24,6 +24,11 @@ TABLE: Final[tuple[tuple[type[errors.TelemetryError], grpc.StatusCode, str], ...
     (errors.InvalidTimeRange, grpc.StatusCode.INVALID_ARGUMENT, "INVALID_TIME_RANGE"),
     (errors.Undecodable, grpc.StatusCode.INVALID_ARGUMENT, "UNDECODABLE"),
     (errors.BatchRefused, grpc.StatusCode.INVALID_ARGUMENT, "BATCH_REFUSED"),
+    (
+        errors.AggregationNotApplicable,
+        grpc.StatusCode.INVALID_ARGUMENT,
+        "AGGREGATION_NOT_APPLICABLE",
+    ),
     (errors.TooLarge, grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_LARGE"),
     (errors.NotFound, grpc.StatusCode.NOT_FOUND, "NOT_FOUND"),
     (errors.NotImplementedYet, grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED"),
@@ -38,6 +43,7 @@ TABLE: Final[tuple[tuple[type[errors.TelemetryError], grpc.StatusCode, str], ...
     (errors.CursorInvalid, grpc.StatusCode.INVALID_ARGUMENT, "CURSOR_INVALID"),
     (errors.CursorTooOld, grpc.StatusCode.OUT_OF_RANGE, "CURSOR_TOO_OLD"),
     (errors.CommitTokenNotReached, grpc.StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED"),
+    (errors.SlowConsumer, grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER"),
 )
 
 
@@ -45,6 +51,8 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
     match error:
         case errors.InvalidField() | errors.CursorInvalid():
             return {"field": error.field}
+        case errors.AggregationNotApplicable():
+            return {"aggregation": error.aggregation, "metric_type": error.metric_type}
         case errors.CursorTooOld() if error.oldest_available_at is not None:
             return {"oldest_available_at": _rfc3339(error.oldest_available_at)}
         case errors.InvalidFilter():
@@ -55,6 +63,8 @@ def _metadata(error: errors.TelemetryError) -> dict[str, str]:
             return {"producer_id": error.producer_id, "producer_epoch": str(error.epoch)}
         case errors.BatchRefused():
             return {"refusal": error.reason}
+        case errors.SlowConsumer():
+            return {"stall_seconds": f"{error.stall_seconds:g}"}
         case errors.DiskBudgetReached():
             return {"resource": "disk"}
         case _:

@@ -15,11 +15,12 @@ from fernando.telemetry.v1 import (
     SearchTracesResponse,
 )
 from fernando.telemetry.v1.trace_service_pb2_grpc import TraceServiceServicer
-from fernando_telemetry.domain.errors import NotImplementedYet
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.transport.converters.query import list_request
 from fernando_telemetry.transport.converters.span import span_message
 from fernando_telemetry.transport.converters.trace_service import (
+    graph_request,
+    service_graph_message,
     trace_request,
     trace_span_message,
     trace_summary_message,
@@ -64,5 +65,5 @@ class TraceService(TraceServiceServicer):
     async def GetServiceGraph(
         self, request: GetServiceGraphRequest, context: Any
     ) -> GetServiceGraphResponse:
-        """Not there yet."""
-        raise NotImplementedYet("GetServiceGraph is not supported by this version of the server.")
+        """Give the graph of services."""
+        return service_graph_message(await self._queries.get_service_graph(graph_request(request)))

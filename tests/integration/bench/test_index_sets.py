@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from fernando_telemetry.bench.index_sets import KINDS, measure
+from tests.conftest import share
 
 
-async def test_every_kind_is_measured(tmp_path: Path) -> None:
-    result = await measure(list(KINDS), 20_000, tmp_path / "data")
-    for name, kind in KINDS.items():
+@pytest.mark.load
+async def test_every_kind_is_measured(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    names = list(KINDS)[: share(request, "load", 1, len(KINDS))]
+    result = await measure(names, 20_000, tmp_path / "data")
+    for name in names:
+        kind = KINDS[name]
         found = result[name]
         assert set(found["copy"]) == {"none", "lean", "full"}
         assert [one["index"] for one in found["candidates"]] == [

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from fernando_telemetry.embedded import EmbeddedPostgres, running_server
+from fernando_telemetry.embedded.data_directory import DataDirectory
 from tests.integration.embedded.conftest import (
     POSTGRESQL_15,
     MakeLaunch,
@@ -49,6 +51,21 @@ async def test_the_cluster_is_as_designed(make_settings: MakeSettings) -> None:
             assert await query(postgres.dsn, f"SHOW {name}") == value, name
         locale = "SELECT datlocprovider::text || datlocale FROM pg_database WHERE datname = "
         assert await query(postgres.dsn, f"{locale} current_database()") == "bC.UTF-8"
+
+
+async def test_wal_is_kept_as_the_disk_has_room_for_it(
+    make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = "SELECT setting::int FROM pg_settings WHERE name = 'min_wal_size'"
+    for disk_gib, expected_mib in ((1, 80), (20, 409), (500, 1024)):
+        size = disk_gib * 1024**3
+        monkeypatch.setattr(DataDirectory, "disk_bytes", lambda _, size=size: size)
+        async with EmbeddedPostgres(make_settings()) as postgres:
+            assert await query(postgres.dsn, kept) == expected_mib
+    monkeypatch.undo()
+    settings = make_settings()
+    folder = settings.data_dir
+    assert DataDirectory(folder).disk_bytes() == shutil.disk_usage(folder).total
 
 
 async def test_fsync_is_on_unless_told_otherwise(make_settings: MakeSettings) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 from fernando_telemetry.app import Application
 
 DEADLINE_SECONDS = 20.0
-WRITER_WAITS = """
-SELECT count(*) > 0 FROM pg_stat_activity
+WRITERS_WAITING = """
+SELECT count(*) FROM pg_stat_activity
 WHERE application_name = 'fernando-telemetry writer' AND wait_event_type = 'Lock'
     AND datname = current_database()
 """
@@ -27,7 +27,20 @@ async def held(connection: Any, table: str = "telemetry_events") -> AsyncIterato
 
 async def a_writer_waits(connection: Any) -> None:
     """Wait until a flush stands before the held table."""
-    await becomes(connection, WRITER_WAITS, value=True)
+    await becomes(connection, f"SELECT ({WRITERS_WAITING}) > 0", value=True)
+
+
+async def all_batches_wait(server: Application, connection: Any) -> None:
+    """Wait until every submitted batch is in a flush that stands before the held table.
+
+    A batch whose writer still opens its session is dropped when its caller goes.
+    """
+    assert server._ingest is not None
+    group_commit = server._ingest._group_commit
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while len(group_commit._queue) or not group_commit._running:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    await becomes(connection, WRITERS_WAITING, len(group_commit._running))
 
 
 async def are_queued(server: Application, count: int) -> None:

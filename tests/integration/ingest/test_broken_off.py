@@ -16,7 +16,13 @@ from tests.integration.ingest.ingest_call import (
     ingest_failure,
     request,
 )
-from tests.integration.ingest.locks import DEADLINE_SECONDS, a_writer_waits, becomes, held
+from tests.integration.ingest.locks import (
+    DEADLINE_SECONDS,
+    a_writer_waits,
+    all_batches_wait,
+    becomes,
+    held,
+)
 from tests.integration.ingest.records import event, field
 
 COUNT = "SELECT count(*) FROM telemetry_events"
@@ -43,7 +49,7 @@ async def test_a_cancel_in_mid_batch(
             await stream.welcome()
             await stream.send(batch(1, event()), batch(2, event()))
             await both_are_accepted(server)
-            await a_writer_waits(connection)
+            await all_batches_wait(server, connection)
         await no_stream_is_open(server)
     await becomes(connection, COUNT, 2)
     async with IngestCall(channel) as stream:

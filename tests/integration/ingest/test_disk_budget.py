@@ -188,7 +188,12 @@ async def test_the_servers_own_metrics_tell_all_of_it(
         async def unsealed() -> int:
             return 3
 
-        records = await OwnMetrics(ingest_service, size, unsealed, "host", 1).collect()
+        async def lag() -> float:
+            return 0.25
+
+        records = await OwnMetrics(
+            ingest_service, size, unsealed, lag, {"fold_deltas": 2}, "host", 1
+        ).collect()
         values = {metric.metric_name: metric.metric_value for metric in records.system_metrics}
         assert values.pop("disk_free_bytes") > 0
         latency = next(one for one in records.system_metrics if one.metric_name == "commit_latency")
@@ -196,6 +201,8 @@ async def test_the_servers_own_metrics_tell_all_of_it(
         assert 0 < latency.percentile_50 <= latency.percentile_99
         assert values.pop("commit_latency") > 0
         assert values == {
+            "duty_failures": 2,
+            "fold_lag": 0.25,
             "records_accepted": 2,
             "records_rejected": 1,
             "records_repeated": 3,

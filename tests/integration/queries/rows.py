@@ -10,6 +10,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from fernando.telemetry.v1 import TimeRange
+from fernando_telemetry.storage.partitions import Partitions, raw_tables
+from fernando_telemetry.storage.sessions import ControlPool
 
 FLUSH = 1 << 40
 
@@ -45,6 +47,11 @@ async def walk(
         request.page_token = response.next_page_token
         if between is not None:
             await between()
+
+
+async def make_partition(control: ControlPool, table: str, time: datetime) -> None:
+    """Make the partition of a time where it is not there: that of some hours ago may not be."""
+    await Partitions(control, raw_tables()).ensure({table: [time]})
 
 
 async def copy(connection: Any, table: str, rows: list[dict[str, Any]]) -> None:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode, aio
 
 from fernando.telemetry import v1
+from fernando_telemetry.app import Application
 from fernando_telemetry.domain.flush_ids import LAST_LANE, commit_token, flush_id_of
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.settings import Settings
@@ -18,13 +20,28 @@ from fernando_telemetry.storage.sessions import ReaderPool
 from fernando_telemetry.storage.snapshots import Snapshots
 from tests.conftest import Serving, session_settings
 from tests.faults.server_process import until
+from tests.integration.queries.exports import EVENT, answers, asked, export
 from tests.integration.queries.rows import range_of
-from tests.integration.transport.failures import expected, failure, summary
+from tests.integration.transport.failures import expected, failure, failure_of, summary
 from tests.replica import Replica, replica_of
 
 NOT_REACHED = expected(StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED")
 WAIT_SECONDS = 0.3
 TRACE = "0af7651916cd43dd8448eb211c80319c"
+# What takes a min_commit_token and answers once.
+READS = (
+    "ListEvents",
+    "SummarizeEvents",
+    "ListSystemMetrics",
+    "QuerySystemMetrics",
+    "ListMetricSeries",
+    "ListBusinessMetrics",
+    "SummarizeBusinessMetrics",
+    "ListSpans",
+    "SearchTraces",
+    "GetTrace",
+    "GetServiceGraph",
+)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +70,14 @@ async def reading_replica(
 
 
 def _records(name: str) -> v1.TelemetryRecords:
-    """Give one record of each kind, all called `name`."""
+    """Give one record of each kind, all of them with the name."""
     records = v1.TelemetryRecords(record_count=4)
     records.events.add(event_type=v1.EventType.EVENT_TYPE_USER_ACTION, event_name=name)
     records.system_metrics.add(
-        metric_name=name, metric_type=v1.MetricType.METRIC_TYPE_GAUGE, metric_value=1
+        metric_name="load",
+        metric_type=v1.MetricType.METRIC_TYPE_GAUGE,
+        metric_value=1,
+        service_name=name,
     )
     now = datetime.now(UTC)
     kpi = records.business_metrics.add(metric_name=name, metric_value="1")
@@ -82,35 +102,69 @@ def _reads(channel: aio.Channel, token: str) -> dict[str, Awaitable[Any]]:
         "time_range": range_of(now - timedelta(days=1), now + timedelta(days=1)),
         "min_commit_token": token,
     }
-    metrics, traces = v1.MetricServiceStub(channel), v1.TraceServiceStub(channel)
+    events, metrics = v1.EventServiceStub(channel), v1.MetricServiceStub(channel)
+    traces = v1.TraceServiceStub(channel)
     return {
-        "ListEvents": v1.EventServiceStub(channel).ListEvents(v1.ListEventsRequest(**asked)),
+        "ListEvents": events.ListEvents(v1.ListEventsRequest(**asked)),
+        "SummarizeEvents": events.SummarizeEvents(
+            v1.SummarizeEventsRequest(group_by=["event_name"], **asked)
+        ),
         "ListSystemMetrics": metrics.ListSystemMetrics(v1.ListSystemMetricsRequest(**asked)),
+        "QuerySystemMetrics": metrics.QuerySystemMetrics(
+            v1.QuerySystemMetricsRequest(
+                metric_name="load", alignment_period=Duration(seconds=86_400), **asked
+            )
+        ),
+        "ListMetricSeries": metrics.ListMetricSeries(
+            v1.ListMetricSeriesRequest(min_commit_token=token)
+        ),
         "ListBusinessMetrics": metrics.ListBusinessMetrics(v1.ListBusinessMetricsRequest(**asked)),
+        "SummarizeBusinessMetrics": metrics.SummarizeBusinessMetrics(
+            v1.SummarizeBusinessMetricsRequest(**asked)
+        ),
         "ListSpans": traces.ListSpans(v1.ListSpansRequest(**asked)),
+        "SearchTraces": traces.SearchTraces(v1.SearchTracesRequest(**asked)),
         "GetTrace": traces.GetTrace(v1.GetTraceRequest(trace_id=TRACE, **asked)),
+        "GetServiceGraph": traces.GetServiceGraph(v1.GetServiceGraphRequest(**asked)),
     }
+
+
+def _names(method: str, page: Any) -> list[str]:
+    match method:
+        case "ListEvents":
+            return [one.event_name for one in page.events]
+        case "SummarizeEvents":
+            return [one.group["event_name"] for one in page.summaries]
+        case "ListSystemMetrics":
+            return [one.service_name for one in page.system_metrics]
+        case "QuerySystemMetrics":
+            return [one.series.service_name for one in page.time_series]
+        case "ListMetricSeries":
+            return [one.service_name for one in page.series]
+        case "ListBusinessMetrics":
+            return [one.metric_name for one in page.business_metrics]
+        case "SummarizeBusinessMetrics":
+            return [one.metric_name for one in page.summaries]
+        case "ListSpans":
+            return [one.service_name for one in page.spans]
+        case "SearchTraces":
+            return [name for one in page.traces for name in one.spans_by_service]
+        case "GetTrace":
+            return [one.span.service_name for one in page.spans]
+        case "GetServiceGraph":
+            return [one.service_name for one in page.nodes]
+    raise AssertionError(method)
 
 
 async def _listed(channel: aio.Channel, token: str = "") -> dict[str, list[str]]:
     """Call every read there is; gives the names that each one shows."""
     reads = _reads(channel, token)
     pages = dict(zip(reads, await asyncio.gather(*reads.values()), strict=True))
-    found = {
-        "ListEvents": [one.event_name for one in pages["ListEvents"].events],
-        "ListSystemMetrics": [one.metric_name for one in pages["ListSystemMetrics"].system_metrics],
-        "ListBusinessMetrics": [
-            one.metric_name for one in pages["ListBusinessMetrics"].business_metrics
-        ],
-        "ListSpans": [one.service_name for one in pages["ListSpans"].spans],
-        "GetTrace": [one.span.service_name for one in pages["GetTrace"].spans],
-    }
-    return {method: sorted(names) for method, names in found.items()}
+    return {method: sorted(_names(method, page)) for method, page in pages.items()}
 
 
 def _all_show(names: list[str]) -> dict[str, list[str]]:
-    methods = ("ListEvents", "ListSystemMetrics", "ListBusinessMetrics", "ListSpans", "GetTrace")
-    return dict.fromkeys(methods, names)
+    return dict.fromkeys(READS, names)
 
 
 async def test_a_token_is_reached_at_once_on_the_primary(channel: aio.Channel) -> None:
@@ -154,7 +208,7 @@ async def test_a_read_that_waits_goes_on_when_the_replica_does(
 async def test_waiting_reads_leave_the_readers_to_others(
     settings: Settings, database: str, replica: Replica, serving: Serving
 ) -> None:
-    """50 calls wait at a pool of two sessions, and a read that waits for nothing is answered."""
+    """110 calls wait at a pool of two sessions, and a read that waits for nothing is answered."""
     patient = {
         "read_dsn": replica.dsn_of(database),
         "commit_token_wait_seconds": 60,
@@ -235,3 +289,28 @@ async def test_a_page_may_ask_for_another_commit(channel: aio.Channel) -> None:
     page = await stub.ListEvents(request)
     request.page_token, request.min_commit_token = page.next_page_token, second
     assert [one.event_name for one in (await stub.ListEvents(request)).events] == ["a"]
+
+
+async def test_an_export_reads_where_its_commits_show(
+    server: Application, channel: aio.Channel, reading_replica: aio.Channel, replica: Replica
+) -> None:
+    await _store(channel, "before")
+    await replica.catch_up()
+    await replica.pause()
+    token = await _store(channel, "after")
+    # By time on the primary; what goes on with its tokens elsewhere needs the same commits.
+    whole = await export(channel, EVENT)
+    assert [row["event_name"] for row in whole.rows()] == ["before", "after"]
+    within = whole.chunks[0].next_token
+    for request in (asked(EVENT, min_commit_token=token), asked(EVENT, after_token=within)):
+        with pytest.raises(aio.AioRpcError) as raised:
+            async for _ in answers(reading_replica, request):
+                pass
+        assert summary(failure_of(raised.value)) == NOT_REACHED
+    # A cursor is not waited for: what it has not consumed simply does not show yet.
+    assert (await export(reading_replica, EVENT, after_token=whole.token)).rows() == []
+    await replica.resume()
+    await replica.catch_up()
+    assert (await export(reading_replica, EVENT, after_token=within)).rows() == []
+    found = await export(reading_replica, EVENT, min_commit_token=token)
+    assert [row["event_name"] for row in found.rows()] == ["before", "after"]

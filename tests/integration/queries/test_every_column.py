@@ -11,6 +11,7 @@ from fernando.telemetry.v1 import (
     ListEventsRequest,
     ListSpansRequest,
     ListSystemMetricsRequest,
+    SearchTracesRequest,
 )
 from fernando_telemetry.domain.filter_columns import (
     BUSINESS_METRIC_COLUMNS,
@@ -76,6 +77,13 @@ async def test_spans(traces: TraceService, today: datetime) -> None:
     for text in cases(SPAN_COLUMNS):
         request = ListSpansRequest(time_range=day(today), filter=text)
         assert not (await traces.ListSpans(request, None)).spans
+
+
+@pytest.mark.parametrize("order_by", ["start_time", "start_time desc"])
+async def test_traces(traces: TraceService, today: datetime, order_by: str) -> None:
+    for text in cases(SPAN_COLUMNS):
+        request = SearchTracesRequest(time_range=day(today), filter=text, order_by=order_by)
+        assert not (await traces.SearchTraces(request, None)).traces
 
 
 @pytest.mark.parametrize("include_superseded", [False, True])

@@ -99,6 +99,8 @@ COLUMNS = {
     "total_value avg_value unique_users unique_licenses metric_unit currency period_type",
     "alerts_status_summary": "status severity triggered_at alert_count affected_rules first_alert "
     "last_alert avg_resolution_hours",
+    "trace_performance_summary": "minute service_name operation_name license_id span_count "
+    "error_count avg_duration_ms p50_duration_ms p95_duration_ms p99_duration_ms",
 }
 
 

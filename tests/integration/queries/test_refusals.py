@@ -14,8 +14,7 @@ from fernando.telemetry.v1 import (
     ListEventsRequest,
     ListSpansRequest,
     ListSystemMetricsRequest,
-    QuerySystemMetricsRequest,
-    TailEventsRequest,
+    SearchTracesRequest,
     TimeRange,
 )
 from fernando_telemetry.domain.errors import (
@@ -23,7 +22,6 @@ from fernando_telemetry.domain.errors import (
     InvalidFilter,
     InvalidPageToken,
     InvalidTimeRange,
-    NotImplementedYet,
 )
 from fernando_telemetry.transport.event_servicer import EventService
 from fernando_telemetry.transport.metric_servicer import MetricService
@@ -36,6 +34,7 @@ KINDS = (
     ListSystemMetricsRequest,
     ListBusinessMetricsRequest,
     ListSpansRequest,
+    SearchTracesRequest,
 )
 EVERY_LIST = pytest.mark.parametrize("kind", KINDS)
 
@@ -47,6 +46,7 @@ def lists(events: EventService, metrics: MetricService, traces: TraceService) ->
         ListSystemMetricsRequest: metrics.ListSystemMetrics,
         ListBusinessMetricsRequest: metrics.ListBusinessMetrics,
         ListSpansRequest: traces.ListSpans,
+        SearchTracesRequest: traces.SearchTraces,
     }
 
 
@@ -171,10 +171,3 @@ async def test_a_damaged_commit_token(
     with pytest.raises(InvalidField, match="min_commit_token") as caught:
         await lists[kind](kind(time_range=day(today), min_commit_token=token), None)
     assert caught.value.field == "min_commit_token"
-
-
-async def test_methods_of_later_issues(events: EventService, metrics: MetricService) -> None:
-    with pytest.raises(NotImplementedYet, match="QuerySystemMetrics"):
-        await metrics.QuerySystemMetrics(QuerySystemMetricsRequest(), None)
-    with pytest.raises(NotImplementedYet, match="TailEvents"):
-        await anext(events.TailEvents(TailEventsRequest(), None))

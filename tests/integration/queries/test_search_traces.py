@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,10 +18,13 @@ from fernando_telemetry.domain.errors import (
 )
 from fernando_telemetry.queries.traces import TraceQueries
 from fernando_telemetry.storage.snapshots import Snapshots
+from fernando_telemetry.storage.trace_search import MOST_SPANS_WALKED
 from fernando_telemetry.transport.trace_servicer import TraceService
 from tests.integration.queries.rows import copy, day, range_of, span, walk
 
 SECOND = timedelta(seconds=1)
+MILLISECOND = timedelta(milliseconds=1)
+HOUR = timedelta(hours=1)
 OPTIONAL: dict[str, Any] = dict.fromkeys(
     ("parent_span_id", "operation_name", "duration_ms", "status"), None
 )
@@ -131,13 +135,64 @@ async def test_traces_stored_between_two_pages_shift_nothing(
     assert [number(one) for one in found] == [4, 3, 2, 1]
 
 
+async def test_pages_are_the_traces_in_order_whatever_their_spans(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    chance = random.Random(20_260_517)
+    rows: list[dict[str, Any]] = []
+    for trace in range(1, 301):
+        start = chance.randrange(3_000)
+        # Up to an hour between spans, and many at the same moment.
+        rows += [
+            span(
+                *(trace, one, today + (start + chance.choice((0, 1, 60, 3600)) * one) * SECOND),
+                len(rows) + one,
+                service_name=chance.choice(("shop", "shop", "db")),
+            )
+            for one in range(chance.randrange(1, 9))
+        ]
+    await copy(connection, "traces", rows)
+    for text in ("", 'service_name = "db"'):
+        matching = {row["trace_id"] for row in rows if not text or row["service_name"] == "db"}
+        wanted = sorted(
+            (min(row["start_time"] for row in rows if row["trace_id"] == one), one)
+            for one in matching
+        )
+        for order_by, ordered in (("start_time desc", wanted[::-1]), ("start_time", wanted)):
+            request = SearchTracesRequest(
+                time_range=day(today), filter=text, page_size=23, order_by=order_by
+            )
+            found = await walk(traces.SearchTraces, request, "traces")
+            assert [one.trace_id for one in found] == [one for _, one in ordered]
+
+
+async def test_a_trace_of_many_spans_does_not_hide_those_before_it(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    many = MOST_SPANS_WALKED + 10
+    rows = [span(9, one, today + HOUR + one * MILLISECOND, one) for one in range(many)]
+    rows += [span(one, 1, today + one * SECOND, many + one) for one in (1, 2, 3)]
+    # Its earliest span matches nothing, and lies before all others.
+    rows.append(span(9, many, today, many + 4, service_name="other"))
+    await copy(connection, "traces", rows)
+    for page_size in (1, 100):
+        request = SearchTracesRequest(
+            time_range=day(today), filter="service_name = shop", page_size=page_size
+        )
+        found = await walk(traces.SearchTraces, request, "traces")
+        assert [number(one) for one in found] == [3, 2, 1, 9]
+
+
 @pytest.mark.usefixtures("stored")
 async def test_more_spans_than_the_budget_are_refused(
     snapshots: Snapshots, today: datetime
 ) -> None:
     for budget, allowed in ((8, False), (9, True)):
         service = TraceService(TraceQueries(snapshots, budget))
+        # The newest are found without reading all.
         request = SearchTracesRequest(time_range=day(today))
+        assert len((await service.SearchTraces(request, None)).traces) == 4
+        request.order_by = "start_time"
         if allowed:
             assert len((await service.SearchTraces(request, None)).traces) == 4
         else:

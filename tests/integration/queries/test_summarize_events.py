@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
+import pyarrow as pa
 import pytest
 from grpc import aio
 
@@ -21,17 +22,24 @@ from fernando.telemetry.v1 import (
     SummarizeEventsRequest,
 )
 from fernando_telemetry.app import Application
+from fernando_telemetry.domain.event_summary import USER_COLUMNS
 from fernando_telemetry.domain.limits import EVENT_NAMES_PER_HOUR
+from fernando_telemetry.domain.time_range import ALL_TIME
+from fernando_telemetry.domain.user_sketch import COMPONENT_BITS, COMPONENTS
 from fernando_telemetry.settings import Settings
-from fernando_telemetry.storage import flush
+from fernando_telemetry.storage import event_summary, flush
+from fernando_telemetry.storage.event_type_summary import LONGEST_SENT
 from fernando_telemetry.storage.fold import Fold
 from fernando_telemetry.storage.partitions import EVENT_DELTAS
+from fernando_telemetry.storage.rollup import RollupTerms
+from fernando_telemetry.storage.sent_arrays import percentile_bucket, set_bits
 from fernando_telemetry.storage.sessions import ControlPool
 from fernando_telemetry.storage.statements import load
+from fernando_telemetry.storage.user_places import UserPlaces
 from tests.conftest import Serving, session_settings
 from tests.integration.ingest.ingest_call import IngestCall, ingest, request
 from tests.integration.ingest.records import event, stamp
-from tests.integration.queries.rows import copy, range_of, walk
+from tests.integration.queries.rows import copy, make_partition, range_of, walk
 from tests.integration.queries.rows import event as event_row
 
 HOUR = timedelta(hours=1)
@@ -47,6 +55,7 @@ BOTH = (
     + ") AS both_sides"
 )
 sql = load("fold")
+rollup_sql = load("event_rollup")
 
 
 @pytest.fixture
@@ -58,7 +67,7 @@ async def control(database: str) -> AsyncIterator[ControlPool]:
 
 @pytest.fixture
 def fold(control: ControlPool, database: str) -> Fold:
-    return Fold(control, session_settings(database), 400)
+    return Fold(control, session_settings(database), RollupTerms(30, 400))
 
 
 @pytest.fixture(autouse=True)
@@ -109,8 +118,12 @@ def expected(events: list[Event], group_by: tuple[str, ...], bucket: timedelta) 
             len({one.license_id for one in members} - {""}),
             sum(durations) / len(durations) if durations else None,
             durations[math.ceil(0.95 * len(durations)) - 1] if durations else None,
+            len({one.user_id for one in members} - {""}),
         )
     return found
+
+
+by_users = ("", "license_id = l1", "event_type = error_event", "event_category = auth")
 
 
 async def check(
@@ -132,7 +145,7 @@ async def check(
     wanted = expected(events, group_by, bucket)
     assert keys == sorted(wanted)
     for key, one in zip(keys, summaries, strict=True):
-        count, errors, licenses, average, p95 = wanted[key]
+        count, errors, licenses, average, p95, users = wanted[key]
         assert (one.event_count, one.error_count, one.unique_licenses) == (count, errors, licenses)
         assert (
             one.HasField("avg_duration_ms") == one.HasField("p95_duration_ms") == (p95 is not None)
@@ -140,7 +153,10 @@ async def check(
         if p95 is not None:
             assert one.avg_duration_ms == pytest.approx(average, rel=1e-9)
             assert one.p95_duration_ms == pytest.approx(p95, rel=0.0201)
-        assert not one.HasField("unique_users") or fields.get("exact_unique_counts")
+        is_sketched = set(group_by) <= set(USER_COLUMNS) and fields.get("filter", "") in by_users
+        assert one.HasField("unique_users") == is_sketched
+        # So few users set a bit each.
+        assert one.unique_users == (users if is_sketched else 0)
 
 
 @pytest.mark.parametrize("columnar", [True, False])
@@ -171,12 +187,21 @@ async def test_the_roll_up_says_what_the_raw_rows_say(
                     await fold.fold(datetime.now(UTC))
         assert await connection.fetchval("SELECT count(*) FROM event_deltas")
         assert await connection.fetchval("SELECT count(*) FROM event_hours")
-        for group_by in ((), ("event_type",), KEYS):
+        for group_by in ((), ("event_type",), USER_COLUMNS, KEYS):
             for bucket in (HOUR, 3 * HOUR, timedelta(minutes=20)):
-                await check(stub, events, group_by, bucket, page_size=37)
+                # Arrays of a long range are merged by PostgreSQL.
+                for longest in (LONGEST_SENT, timedelta(0)):
+                    monkeypatch.setattr(event_summary, "LONGEST_SENT", longest)
+                    await check(stub, events, group_by, bucket, page_size=37)
         await fold.fold(datetime.now(UTC))
         assert not await connection.fetchval("SELECT count(*) FROM event_deltas")
         await check(stub, events, KEYS, HOUR)
+        # Each group is one row of the roll-up by type, which has what comes of its arrays.
+        await check(stub, events, ("event_type",), HOUR)
+        of_l1 = [one for one in events if one.license_id == "l1"]
+        await check(stub, of_l1, ("event_category",), HOUR, filter="license_id = l1")
+        errors = [one for one in events if one.event_type == EventType.EVENT_TYPE_ERROR_EVENT]
+        await check(stub, errors, (), 3 * HOUR, filter="event_type = error_event")
         some = [one for one in events if one.license_id == "l1" and one.event_name != "name0"]
         await check(
             stub, some, ("source",), HOUR, filter='license_id = "l1" AND NOT event_name = "name0"'
@@ -186,21 +211,122 @@ async def test_the_roll_up_says_what_the_raw_rows_say(
         )
 
 
+@pytest.mark.parametrize("rollups", [True, False])
+async def test_the_whole_calendar_is_a_range(
+    settings: Settings, serving: Serving, rollups: bool
+) -> None:
+    chosen = settings.model_copy(update={"rollups": rollups})
+    async with serving(chosen) as app, aio.insecure_channel(app.address) as channel:
+        await ingest(channel, request(*made_up(random.Random(6), 100)))
+        asked = SummarizeEventsRequest(
+            time_range=range_of(ALL_TIME.start, ALL_TIME.end), group_by=["event_type"]
+        )
+
+        async def call(one: Any, _: Any) -> Any:
+            return await EventServiceStub(channel).SummarizeEvents(one)
+
+        summaries = await walk(call, asked, "summaries")
+    assert sum(one.event_count for one in summaries) == 100
+    assert {one.bucket_start.ToDatetime(UTC) for one in summaries} == {ALL_TIME.start}
+
+
+async def test_without_roll_ups_raw_rows_answer(
+    settings: Settings, serving: Serving, connection: Any
+) -> None:
+    chosen = settings.model_copy(update={"rollups": False})
+    events = made_up(random.Random(6), 100)
+    async with serving(chosen) as app, aio.insecure_channel(app.address) as channel:
+        await ingest(channel, request(*events))
+        await check(EventServiceStub(channel), events, KEYS, HOUR)
+    assert await connection.fetchval(BOTH) is None
+    assert not await connection.fetchval("SELECT count(*) FROM event_user_deltas")
+
+
 async def test_ragged_ends_and_exact_users_come_from_raw_rows(
     server: Application, channel: aio.Channel, fold: Fold
 ) -> None:
     stub = EventServiceStub(channel)
     times = [START + minutes * timedelta(minutes=1) for minutes in (10, 70, 130, 190, 200)]
-    some = [event(event_timestamp=stamp(time), user_id=f"u{n % 2}") for n, time in enumerate(times)]
+    some = [
+        event(event_timestamp=stamp(time), user_id=f"u{n % 2}", duration_ms=10.0 * (n + 1))
+        for n, time in enumerate(times)
+    ]
     await ingest(channel, request(*some))
     await fold.fold(datetime.now(UTC))
     asked = SummarizeEventsRequest(time_range=range_of(times[0], times[-1]))
     (one,) = (await stub.SummarizeEvents(asked)).summaries
     assert (one.event_count, one.bucket_start) == (4, stamp(times[0]))
-    assert not one.HasField("unique_users")
+    assert one.unique_users == 2
+    assert one.avg_duration_ms == 25.0
+    assert one.p95_duration_ms == pytest.approx(40.0, rel=0.0201)
     asked.exact_unique_counts = True
     (one,) = (await stub.SummarizeEvents(asked)).summaries
     assert (one.event_count, one.unique_users) == (4, 2)
+
+
+async def test_many_users_are_counted_within_three_percent(
+    server: Application, channel: aio.Channel, connection: Any, fold: Fold
+) -> None:
+    count = 100_000
+    async with IngestCall(channel) as call:
+        await call.welcome()
+        for batch in range(10):
+            numbers = range(batch, count, 10)
+            some = (
+                event(user_id=f"user-{n}", event_timestamp=stamp(START + n * 6 * HOUR / count))
+                for n in numbers
+            )
+            await call.commit(batch + 1, *some)
+    stub = EventServiceStub(channel)
+    # Users of one hour come again in another range's raw rows.
+    for begin in (START, START - HOUR / 2):
+        for _ in range(2):
+            asked = SummarizeEventsRequest(time_range=range_of(begin, END + HOUR / 2))
+            (one,) = (await stub.SummarizeEvents(asked)).summaries
+            assert one.unique_users == pytest.approx(count, rel=0.03)
+            asked.bucket.FromTimedelta(HOUR)
+            for one in (await stub.SummarizeEvents(asked)).summaries:
+                assert one.unique_users == pytest.approx(count / 6, rel=0.03)
+            await fold.fold(datetime.now(UTC))
+    words, size = await connection.fetchrow(
+        "SELECT max(cardinality(user_words)), max(pg_column_size(h)) FROM event_user_hours h"
+    )
+    assert 400 < words <= 520
+    assert size < 5_500
+
+
+async def test_users_set_the_same_bits_in_sql(connection: Any) -> None:
+    users = ["", "u", "ü", "用户-7", "a" * 256, "\x01", " u"] + [f"u{n}" for n in range(2_000)]
+    found = await connection.fetch("SELECT user_place(u) AS place FROM unnest($1::text[]) u", users)
+    places_of = UserPlaces()
+    places = places_of(pa.array(users)).tolist()
+    # Known ones too, in another order, beside a new one.
+    again = places_of(pa.array([*reversed(users), "new"])).tolist()
+    assert again[:-1] == places[::-1]
+    assert [row["place"] for row in found] == places
+    assert {place // COMPONENT_BITS for place in places} == set(range(COMPONENTS))
+
+
+async def test_what_a_row_by_type_keeps_is_what_comes_of_its_arrays(connection: Any) -> None:
+    chance = random.Random(9)
+    for count in (0, 1, 40, 520):
+        words = sorted(chance.sample(range(520), count))
+        bits = [chance.randrange(-(2**63), 2**63) for _ in words]
+        amounts = [chance.randrange(1, 10**9) for _ in words]
+        row = await connection.fetchrow(
+            "SELECT user_sketch_set_bits($1::int2[], $2::int8[]) AS set_bits,"
+            " histogram_percentile_bucket($1::int2[], $3::int8[], 0.95) AS p95_bucket,"
+            " array_send($1::int2[]) || array_send($2::int8[]) AS sketch,"
+            " array_send($1::int2[]) || array_send($3::int8[]) AS histogram",
+            words,
+            bits,
+            amounts,
+        )
+        if count:
+            assert row["set_bits"] == set_bits(row["sketch"])
+            assert row["p95_bucket"] == percentile_bucket(row["histogram"], 0.95)
+        else:
+            assert (row["set_bits"], row["p95_bucket"]) == ([0] * COMPONENTS, None)
 
 
 async def test_repeats_do_not_count(
@@ -223,7 +349,7 @@ async def test_a_fold_killed_at_any_point_neither_loses_nor_doubles(
         transaction = victim.transaction()
         await transaction.start()
         await victim.execute(sql.hold_fold)
-        folded = await victim.fetchval(sql.fold_events, 20, 1_000, START - HOUR)
+        folded = await victim.fetchval(rollup_sql.fold, 20, 1_000, START - HOUR)
         assert folded == 20
         pid = victim.get_server_pid()
         assert await connection.fetchval(BOTH) == await connection.fetchval(raw)
@@ -285,7 +411,7 @@ async def test_names_beyond_the_cap_are_other(
 async def test_what_is_past_its_term_goes_and_emptied_partitions_too(
     connection: Any, control: ControlPool, database: str
 ) -> None:
-    fold = Fold(control, session_settings(database), 2)
+    fold = Fold(control, session_settings(database), RollupTerms(2, 2))
     now = datetime.now(UTC)
     hour = now.replace(minute=0, second=0, microsecond=0)
     for hours, name in ((5, "old"), (4, "kept")):
@@ -324,9 +450,10 @@ async def test_what_is_past_its_term_goes_and_emptied_partitions_too(
 
 
 async def test_events_of_a_hand_written_row_are_not_missed_by_raw_buckets(
-    connection: Any, server: Application, channel: aio.Channel
+    connection: Any, control: ControlPool, server: Application, channel: aio.Channel
 ) -> None:
     """Rows that came without a delta show where raw rows are asked."""
+    await make_partition(control, "telemetry_events", START + HOUR)
     await copy(connection, "telemetry_events", [event_row(START + HOUR)])
     asked = SummarizeEventsRequest(time_range=range_of(START, END), filter="session_id = ''")
     (one,) = (await EventServiceStub(channel).SummarizeEvents(asked)).summaries

@@ -29,7 +29,7 @@ from fernando_telemetry.domain.errors import (
     QueryTooExpensive,
 )
 from fernando_telemetry.domain.filter_columns import SPAN_COLUMNS, ColumnType
-from fernando_telemetry.queries.traces import TraceQueries
+from fernando_telemetry.queries.traces import SMALL_TRACE_SPANS, TraceQueries
 from fernando_telemetry.storage.snapshots import Snapshots
 from fernando_telemetry.transport.trace_servicer import TraceService
 from tests.integration.queries.rows import FLUSH, copy, day, range_of, span, walk
@@ -259,6 +259,48 @@ async def test_spans_missing_from_a_later_page_are_told_of(
         await traces.GetTrace(request, None)
 
 
+async def test_pages_of_a_large_trace_are_the_same_from_any_server(
+    snapshots: Snapshots, connection: Any, today: datetime
+) -> None:
+    # Kept from page to page by the server that is asked, put together anew by the other one.
+    count = 2 * SMALL_TRACE_SPANS
+    await copy(connection, "traces", [span(26, n, today + n * SECOND, n) for n in range(count)])
+    servers = [TraceService(TraceQueries(snapshots)) for _ in range(2)]
+    request = GetTraceRequest(trace_id=f"{26:032x}", page_size=50)
+    found: list[str] = []
+    for page in range(count // 50):
+        answers = [await server.GetTrace(request, None) for server in servers[: 1 + page % 2]]
+        assert all(answer == answers[0] for answer in answers)
+        assert answers[0].summary.span_count == count
+        found += [one.span.span_id for one in answers[0].spans]
+        request.page_token = answers[0].next_page_token
+        new = span(26, count + page, today, count + page, flush_id=FLUSH + 1 + page)
+        await copy(connection, "traces", [new])
+    assert found == [f"{n:016x}" for n in range(count)]
+    assert not request.page_token
+
+
+async def test_spans_missing_from_a_page_of_a_kept_trace_are_told_of(
+    traces: TraceService, connection: Any, today: datetime
+) -> None:
+    count = 2 * SMALL_TRACE_SPANS
+    await copy(connection, "traces", [span(26, n, today + n * SECOND, n) for n in range(count)])
+    request = GetTraceRequest(trace_id=f"{26:032x}", page_size=50)
+    request.page_token = (await traces.GetTrace(request, None)).next_page_token
+    # What is on no page that is still to come is not missed.
+    await connection.execute("DELETE FROM traces WHERE ordinal = 3 OR ordinal = 120")
+    second = await traces.GetTrace(request, None)
+    assert [one.span.span_id for one in second.spans] == [f"{n:016x}" for n in range(50, 100)]
+    request.page_token = second.next_page_token
+    with pytest.raises(CommitTokenNotReached):
+        await traces.GetTrace(request, None)
+    await connection.execute(
+        "INSERT INTO lanes (lane, last_number, pruned_through) VALUES (1, 0, 0)"
+    )
+    with pytest.raises(InvalidPageToken, match="dropped meanwhile"):
+        await traces.GetTrace(request, None)
+
+
 async def test_a_trace_of_more_spans_than_the_limit_is_refused(
     snapshots: Snapshots, connection: Any, today: datetime
 ) -> None:
@@ -283,9 +325,6 @@ async def test_a_trace_of_a_hundred_thousand_spans_is_read_in_pages(
     ]
     await copy(connection, "traces", rows)
     request = GetTraceRequest(trace_id=rows[0]["trace_id"], page_size=1_000)
-    response = await traces.GetTrace(request, None)
-    assert response.summary.span_count == count
-    assert [one.depth for one in response.spans] == list(range(1_000))
-    request.page_token = response.next_page_token
-    response = await traces.GetTrace(request, None)
-    assert [one.depth for one in response.spans] == list(range(1_000, 2_000))
+    assert (await traces.GetTrace(request, None)).summary.span_count == count
+    found = await walk(traces.GetTrace, request, "spans")
+    assert [one.depth for one in found] == list(range(count))

@@ -9,6 +9,11 @@ from fernando_telemetry.domain.flush_ids import flush_id_of
 from tests.integration.queries.rows import copy, event
 
 
+def noon() -> datetime:
+    """Give a time of today from which some hours back are of today too: its partitions exist."""
+    return datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
+
+
 async def open_lane(connection: Any, lane: int, last_number: int | None = None) -> None:
     """Insert a lane; without a session that holds it, it is dead."""
     await connection.execute(
@@ -46,10 +51,9 @@ async def flush(
 
 async def day_partition(connection: Any, days_ago: int) -> datetime:
     """Make the partition of `flushes` of a past day; gives a time in it."""
-    day = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
-    day -= timedelta(days=days_ago)
+    day = noon() - timedelta(days=days_ago)
     await connection.execute(
-        f"CREATE TABLE flushes_p{day:%Y%m%d} PARTITION OF flushes "
+        f"CREATE TABLE IF NOT EXISTS flushes_p{day:%Y%m%d} PARTITION OF flushes "
         f"FOR VALUES FROM ('{day:%Y-%m-%d}') TO ('{day + timedelta(days=1):%Y-%m-%d}')"
     )
     return day

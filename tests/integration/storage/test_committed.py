@@ -23,7 +23,7 @@ from fernando_telemetry.storage.rows import (
     SPANS,
 )
 from fernando_telemetry.storage.sessions import ReaderPool
-from tests.integration.storage.lanes import day_partition, flush, open_lane
+from tests.integration.storage.lanes import day_partition, flush, noon, open_lane
 
 
 async def step(
@@ -68,7 +68,7 @@ async def test_steps_are_bounded_and_go_by_arrival(readers: ReaderPool, connecti
 
 
 async def test_a_clock_set_back_does_not_spoil_a_lane(readers: ReaderPool, connection: Any) -> None:
-    now = datetime.now(UTC)
+    now = noon()
     await open_lane(connection, 1)
     await open_lane(connection, 2)
     for number, seconds in ((1, 0), (2, -50), (3, -40)):
@@ -264,3 +264,21 @@ async def test_error_of_a_cursor_of_another_database(readers: ReaderPool, connec
         reading = await CommittedReading.begin(lent)
         with pytest.raises(CursorInvalid):
             reading.read(text)
+
+
+async def test_steps_are_planned_once_and_what_follows_anew(
+    readers: ReaderPool, connection: Any
+) -> None:
+    await open_lane(connection, 1)
+    await flush(connection, 1, 1, datetime.now(UTC))
+    async with readers.snapshot() as lent:
+        mode = await lent.fetchval("SHOW plan_cache_mode")
+        reading = await CommittedReading.begin(lent)
+        for _ in range(3):
+            await reading.next(Cursor(), max_flushes=9, max_rows=9)
+        assert await lent.fetchval("SHOW plan_cache_mode") == mode == "force_custom_plan"
+        plans = await lent.fetch(
+            "SELECT generic_plans, custom_plans FROM pg_prepared_statements "
+            "WHERE statement LIKE '-- The next flushes of each lane%'"
+        )
+    assert [tuple(row) for row in plans] == [(3, 0)]

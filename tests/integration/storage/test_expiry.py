@@ -10,7 +10,7 @@ import pytest
 from grpc import aio
 
 from fernando_telemetry.app import Application
-from fernando_telemetry.ingest.checks.context import Retention
+from fernando_telemetry.domain.retention import Retention
 from fernando_telemetry.storage import expiry as module
 from fernando_telemetry.storage.expiry import Expired, Expiry
 from fernando_telemetry.storage.producers import ProducerKey, Producers
@@ -32,7 +32,7 @@ sql = load("producers")
 
 @pytest.fixture
 def expiry(control: ControlPool) -> Expiry:
-    return Expiry(control, 0)
+    return Expiry(control, lambda: 0)
 
 
 async def age(connection: Any) -> None:
@@ -252,4 +252,4 @@ async def test_a_producer_that_comes_back_while_it_expires_stays_exactly_once(
 def test_producers_are_kept_for_as_long_as_records_are_accepted(
     days: tuple[int, int, int, int], oldest: int
 ) -> None:
-    assert Retention(*days).accepted_days == oldest
+    assert Retention.of_days(*days).accepted_days == oldest

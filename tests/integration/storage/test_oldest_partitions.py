@@ -11,8 +11,9 @@ import asyncpg
 import pytest
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
-from fernando_telemetry.storage import oldest_partitions
-from fernando_telemetry.storage.oldest_partitions import MARK, Dropped, Kept, OldestPartitions
+from fernando_telemetry.storage import dropping, oldest_partitions
+from fernando_telemetry.storage.dropping import MARK, Dropped
+from fernando_telemetry.storage.oldest_partitions import Kept, OldestPartitions
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
@@ -94,7 +95,7 @@ async def test_one_server_at_a_time(
 ) -> None:
     await partitions.ensure({EVENTS: [day(20)]})
     other = await asyncpg.connect(database)
-    assert await other.fetchval(oldest_partitions.sql.try_lock)
+    assert await other.fetchval(dropping.sql.try_lock)
     assert await oldest.drop_one(1, NOW) == Kept("another_server")
     await other.close()
     async with asyncio.timeout(10):
@@ -125,8 +126,8 @@ async def test_a_detach_that_was_broken_off_is_finished(
     """A transaction that has read the table holds the DETACH up until its lock time-out."""
     await partitions.ensure({EVENTS: [day(20)]})
     oldest = OldestPartitions(session_settings(database), raw_tables(), partitions)
-    hasty = replace(oldest._settings, lock_timeout_seconds=0.2)
-    oldest._settings = hasty
+    partitions_of = oldest._partitions
+    partitions_of._settings = replace(partitions_of._settings, lock_timeout_seconds=0.2)
     reading = await asyncpg.connect(database)
     await reading.execute(f"BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM {EVENTS}")
     with pytest.raises(DatabaseUnavailable):

@@ -40,7 +40,7 @@ async def test_what_is_unseen_for_the_retention_and_two_days_goes(
     pool: CountingPool, connection: Any
 ) -> None:
     await seen_days_ago(connection, pool, 0, 31, 32, 33, 200)
-    expiry = SeriesExpiry(pool, 30)
+    expiry = SeriesExpiry(pool, lambda: 30)
     assert await expiry.expire(NOW) == 2
     assert await names(connection) == {"m0", "m31", "m32"}
     assert await expiry.expire(NOW) == 0
@@ -51,7 +51,7 @@ async def test_nothing_goes_where_samples_are_kept_for_ever(
     pool: CountingPool, connection: Any
 ) -> None:
     await seen_days_ago(connection, pool, 5_000)
-    assert await SeriesExpiry(pool, 0).expire(NOW) == 0
+    assert await SeriesExpiry(pool, lambda: 0).expire(NOW) == 0
     assert await names(connection) == {"m5000"}
 
 
@@ -62,7 +62,7 @@ async def test_a_series_stays_as_long_as_a_partition_may_hold_its_samples(
     late = NOW - timedelta(days=50)
     await Partitions(pool, raw_tables()).ensure({"metric_distributions": [late]})
     await seen_days_ago(connection, pool, 49, 50, 51, 52)
-    assert await SeriesExpiry(pool, 30).expire(NOW) == 1
+    assert await SeriesExpiry(pool, lambda: 30).expire(NOW) == 1
     assert await names(connection) == {"m49", "m50", "m51"}
 
 
@@ -71,7 +71,7 @@ async def test_a_long_table_goes_in_steps(pool: CountingPool, connection: Any) -
     await dictionary.resolve(users(0, 12_000), TODAY - timedelta(days=100))
     await dictionary.resolve(users(5_000, 5_010), TODAY)
     before = pool.transactions
-    assert await SeriesExpiry(pool, 30).expire(NOW) == 11_990
+    assert await SeriesExpiry(pool, lambda: 30).expire(NOW) == 11_990
     assert pool.transactions - before == 4
     assert await connection.fetchval("SELECT count(*) FROM metric_series") == 10
 
@@ -79,7 +79,7 @@ async def test_a_long_table_goes_in_steps(pool: CountingPool, connection: Any) -
 async def test_an_expired_series_is_made_anew(pool: CountingPool, connection: Any) -> None:
     dictionary = SeriesDictionary(pool)
     former = await dictionary.resolve(users(0, 1), TODAY - timedelta(days=100))
-    assert await SeriesExpiry(pool, 30).expire(NOW) == 1
+    assert await SeriesExpiry(pool, lambda: 30).expire(NOW) == 1
     again = await dictionary.resolve(users(0, 1), TODAY)
     assert again.values() != former.values()
     ids = await connection.fetch("SELECT series_id FROM metric_series")
@@ -108,7 +108,7 @@ async def test_writers_are_never_given_a_series_that_is_gone(
                     given |= {found.series_id for found in part.values()}
                 return given
 
-            expiring = asyncio.create_task(SeriesExpiry(pool, 30).expire(NOW))
+            expiring = asyncio.create_task(SeriesExpiry(pool, lambda: 30).expire(NOW))
             given = await asyncio.gather(*(resolve(writer) for writer in writers))
             await expiring
             rows = await connection.fetch(

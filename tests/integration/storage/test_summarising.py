@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
@@ -95,3 +96,56 @@ async def test_sealed_partitions_are_left_alone(
         pass
     await fill(connection, ROWS)
     assert await summarising.summarise() == 0
+
+
+async def test_an_index_or_a_partition_that_is_gone_is_passed_over(
+    control: ControlPool, summarising: Summarising, connection: Any
+) -> None:
+    """As sealing drops the one and retention the other, between the list and the turn."""
+    partition = await make_partition(control)
+    later = PAST + timedelta(hours=1)
+    other = await make_partition(control, later)
+    for at in (PAST, later):
+        await fill(connection, ROWS, at)
+    assert await summarising.summarise()
+    await connection.execute(f"DROP INDEX {partition}_lookup_bloom")
+    for at in (PAST, later):
+        await fill(connection, ROWS, at)
+    assert await summarising.summarise()
+    await fill(connection, ROWS, later)
+    await connection.execute(f"DROP TABLE {other}")
+    # What is left of the first one's indexes is still kept up.
+    await summarising.summarise()
+    await fill(connection, ROWS)
+    assert await summarising.summarise()
+
+
+def own_function(refused: str) -> str:
+    """Give the statement for a function that refuses sessions of an application's name."""
+    return (
+        "CREATE OR REPLACE FUNCTION own(value timestamptz) RETURNS timestamptz IMMUTABLE "
+        f"LANGUAGE plpgsql AS $$BEGIN IF current_setting('application_name') = {refused} THEN "
+        "RAISE EXCEPTION 'refused by a test'; END IF; RETURN value; END$$"
+    )
+
+
+async def test_a_partition_that_cannot_be_summarised_keeps_no_other_waiting(
+    control: ControlPool, database: str, connection: Any
+) -> None:
+    """It fails, in this session alone, by an index of somebody's own."""
+    failing = await make_partition(control)
+    beside = await make_partition(control, PAST + timedelta(hours=1))
+    await fill(connection, ROWS)
+    await fill(connection, ROWS, PAST + timedelta(hours=1))
+    await connection.execute(own_function("'test'"))
+    await connection.execute(f"CREATE INDEX own_idx ON {failing} USING brin (own(ingested_at))")
+    await connection.execute("SELECT brin_desummarize_range('own_idx', 0)")
+    summarising = Summarising(session_settings(database), 1.0)
+    with pytest.raises(ExceptionGroup) as raised:
+        await summarising.summarise()
+    assert raised.group_contains(asyncpg.RaiseError, match="refused by a test")
+    assert await pages_read(connection, beside) <= PAGES_LEFT + 3 * 64
+    await connection.execute(own_function("'none'"))
+    await summarising.summarise()
+    assert await pages_read(connection, failing) <= PAGES_LEFT + 3 * 64
+    await summarising.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 import asyncpg
 from grpc import StatusCode, aio
 
 from fernando.telemetry.v1 import (
+    Aggregation,
     AlertServiceStub,
     Event,
     EventServiceStub,
@@ -19,8 +21,12 @@ from fernando.telemetry.v1 import (
     IngestServiceStub,
     IngestTelemetryRequest,
     ListEventsRequest,
+    MetricServiceStub,
+    MetricType,
+    QuerySystemMetricsRequest,
     StreamHello,
     StreamTelemetryRequest,
+    SystemMetric,
     TelemetryBatch,
     TelemetryRecords,
     TraceServiceStub,
@@ -178,6 +184,23 @@ async def test_error_draining(settings: Settings, serving: Serving, connection: 
         await lock.rollback()
         assert (await held).result.accepted_count == 1
         await stopping
+
+
+async def test_error_aggregation_not_applicable(channel: aio.Channel) -> None:
+    metric = SystemMetric(
+        metric_name="requests", metric_type=MetricType.METRIC_TYPE_COUNTER, metric_value=1
+    )
+    stored = IngestTelemetryRequest(records=TelemetryRecords(system_metrics=[metric]))
+    await IngestServiceStub(channel).IngestTelemetry(stored)
+    request = QuerySystemMetricsRequest(
+        time_range=listing().time_range,
+        metric_name="requests",
+        align=Aggregation.AGGREGATION_P95,
+    )
+    request.alignment_period.FromTimedelta(timedelta(days=1))
+    found = await failure(MetricServiceStub(channel).QuerySystemMetrics(request))
+    wanted = {"aggregation": "p95", "metric_type": "counter"}
+    assert summary(found) == expected(INVALID, "AGGREGATION_NOT_APPLICABLE", wanted)
 
 
 async def test_error_query_too_expensive(settings: Settings, serving: Serving) -> None:

@@ -14,7 +14,12 @@ from structlog.testing import capture_logs
 
 from fernando.telemetry.client import Backoff
 from fernando.telemetry.v1 import MetricType, SystemMetric
-from fernando_telemetry.agent.agent import AgentOutcome, HostAgent, run_agent
+from fernando_telemetry.agent.agent import (
+    AgentOutcome,
+    HostAgent,
+    run_agent,
+    seconds_to_next_tick,
+)
 from fernando_telemetry.agent.collection import CollectorSet
 from fernando_telemetry.agent.host_lock import HostLock
 from fernando_telemetry.agent.samples import Sample, counter
@@ -108,12 +113,18 @@ async def test_readings_are_aligned_and_neither_doubled_nor_lost(server: Scripte
     assert seen == [float(number) for number in range(2, len(seen) + 2)]
     ticks = [metric for metric in samples(server) if metric.metric_name == "ticks"]
     assert ticks[0].labels["of"] == "x?"
-    times = [metric.metric_timestamp.ToMicroseconds() / 1e6 for metric in ticks][1:]
-    numbers = [round(at / 0.05) for at in times]
-    assert len(set(numbers)) == len(numbers)
-    # Most readings begin within a few milliseconds of a multiple of the interval.
-    offsets = sorted(abs(at - number * 0.05) for at, number in zip(times, numbers, strict=True))
-    assert offsets[len(offsets) // 2] < 0.02
+    times = [metric.metric_timestamp.ToMicroseconds() / 1e6 for metric in ticks]
+    for before, at in itertools.pairwise(times):
+        # Never before the multiple that follows the one before; how much later is the machine's.
+        assert at > before + seconds_to_next_tick(before, 0.05) - 0.0025
+
+
+@pytest.mark.parametrize(
+    ("now", "tick"),
+    [(150.0, 165), (150.001, 165), (157.5, 165), (164.2, 165), (164.26, 180), (164.999, 180)],
+)
+def test_readings_are_at_multiples_of_the_interval(now: float, tick: float) -> None:
+    assert now + seconds_to_next_tick(now, 15.0) == pytest.approx(tick, abs=1e-9)
 
 
 async def test_stop_does_not_wait_for_the_next_reading(server: ScriptedServer) -> None:

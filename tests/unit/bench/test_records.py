@@ -43,6 +43,15 @@ def test_an_event_has_13_filled_fields_and_about_290_bytes() -> None:
     assert 270 < len(batch.records) / 500 < 310
 
 
+def test_events_fall_into_as_many_groups_as_wanted() -> None:
+    (batch,) = make_batches("events", 3_000, NOON, pool_bytes=0, groups=40)
+    groups = {
+        (one.event_type, one.event_name, one.license_id)
+        for one in TelemetryRecords.FromString(batch.records).events
+    }
+    assert len(groups) == 40
+
+
 def test_spans_have_tags() -> None:
     (batch,) = make_batches("spans", 50, NOON, pool_bytes=0)
     assert all(span.tags for span in TelemetryRecords.FromString(batch.records).spans)

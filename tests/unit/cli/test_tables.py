@@ -9,7 +9,7 @@ import pytest
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from fernando.telemetry import v1
-from fernando_telemetry.cli.kinds import EVENTS, LIST_KINDS, TRACE
+from fernando_telemetry.cli.kinds import EDGES, EVENTS, LIST_KINDS, SERVICES
 from fernando_telemetry.cli.record_json import json_line, read_json
 from fernando_telemetry.cli.tables import (
     GAP,
@@ -18,6 +18,7 @@ from fernando_telemetry.cli.tables import (
     Style,
     columns_of,
     fit,
+    on_the_point,
     plain_lines,
     write_number,
     write_times,
@@ -37,10 +38,12 @@ def stamp(time: datetime) -> Timestamp:
 
 
 def test_columns_of_the_tables_are_fields_of_the_contract() -> None:
-    messages = (v1.Event(), v1.SystemMetric(), v1.BusinessMetric(), v1.Span())
-    for kind, message in zip(LIST_KINDS.values(), messages, strict=True):
+    messages = (
+        *(v1.Event(), v1.SystemMetric(), v1.BusinessMetric(), v1.Span(), v1.TraceSummary()),
+        *(v1.ServiceEdge(), v1.ServiceNode()),
+    )
+    for kind, message in zip((*LIST_KINDS.values(), EDGES, SERVICES), messages, strict=True):
         assert {spec.name for spec in kind.columns} <= set(message.DESCRIPTOR.fields_by_name)
-    assert {spec.name for spec in TRACE.columns} < set(v1.Span.DESCRIPTOR.fields_by_name)
 
 
 @pytest.mark.parametrize("width", [20, 40, 80, 140, 1_000])
@@ -67,6 +70,24 @@ def test_short_of_room_the_least_important_column_goes_first() -> None:
 def test_an_unimportant_column_does_not_squeeze_an_important_one() -> None:
     columns = [column("a", 1, 0, 10), column("b", 2, 8, 30), column("c", 9, 0, 10)]
     assert [one.spec.name for one, _ in fit(columns, 40)] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("trace_id", "shown"), [("ab" * 16, "ab" * 16), ("0" * 16 + "c" * 16, "c" * 16)]
+)
+def test_traces_keep_their_counts_and_ids_in_80_columns(trace_id: str, shown: str) -> None:
+    trace = v1.TraceSummary(trace_id=trace_id, span_count=12, error_count=3, duration_ms=1234.567)
+    trace.root_service_name = trace.root_operation_name = "a-service-of-that-name"
+    trace.start_time.CopyFrom(stamp(NOW + timedelta(milliseconds=1)))
+    kind = LIST_KINDS["traces"]
+    fitted = fit(kind.cells([trace], kind.columns, Style(UTC, today=NOW)), 80)
+    cells = {one.spec.name: (one.texts[0], width) for one, width in fitted}
+    assert cells["trace_id"] == (shown, len(shown))
+    assert cells["span_count"][0] == "12"
+    assert cells["error_count"][0] == "3"
+    assert ("root_service_name" in cells) == (len(shown) == 16)
+    whole = kind.cells([trace], kind.columns, Style(UTC))
+    assert trace_id in {one.texts[0] for one in whole}
 
 
 def test_times_of_today_go_without_date_and_others_with() -> None:
@@ -100,6 +121,34 @@ def test_whole_times_keep_their_digits_and_zones_their_offset() -> None:
 def test_numbers(value: float, short: str, whole: str) -> None:
     assert write_number(value, short=True) == short
     assert write_number(value, short=False) == whole
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(126.921, "127"), (76.2255, "76.2"), (0.0009847, "0.000985"), (100_348.4, "100000"), (0, "0")],
+)
+@pytest.mark.parametrize("style", [Style(UTC), Style(UTC, today=NOW)])
+def test_an_estimate_has_the_digits_that_say_something(
+    value: float, shown: str, style: Style
+) -> None:
+    edge = v1.ServiceEdge(p50_duration_ms=value)
+    median = next(one for one in EDGES.columns if one.name == "p50_duration_ms")
+    [column] = columns_of([edge], [median], style)
+    assert column.texts == (shown,)
+
+
+def test_decimal_points_stand_under_each_other() -> None:
+    spec = ColumnSpec("value", 1)
+    numbers = on_the_point(Cells(spec, ("126.921", "9.9", "0", "", "1e-05"), True))
+    assert [text.rjust(numbers.width) for text in numbers.texts] == [
+        "  126.921",
+        "    9.9  ",
+        "    0    ",
+        "         ",
+        "1e-05    ",
+    ]
+    words = Cells(spec, ("a.b", "c"), False)
+    assert on_the_point(words) is words
 
 
 def test_texts_cannot_steer_the_terminal() -> None:

@@ -196,3 +196,28 @@ def test_a_cursor_can_begin_anywhere() -> None:
     states = [LaneState(1, 5, 5), LaneState(2, 9, 5), LaneState(3, None, 0)]
     assert cursor_at(states, {1: 5, 2: 5}) == Cursor(3, {2: 5, 3: 0})
     assert cursor_at([], {}) == Cursor(0, {})
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "covers"),
+    [
+        (Cursor(), Cursor(), True),
+        (Cursor(2, {1: 5, 2: 0}), Cursor(), True),
+        (Cursor(2, {1: 5, 2: 0}), Cursor(2, {1: 5, 2: 0}), True),
+        (Cursor(2, {1: 5, 2: 0}), Cursor(1, {1: 5}), True),
+        (Cursor(2, {2: 0}), Cursor(2, {1: 5, 2: 0}), True),  # lane 1 was read to its end
+        (Cursor(2, {1: 4, 2: 0}), Cursor(2, {1: 5, 2: 0}), False),
+        (Cursor(2, {1: 4, 2: 0}), Cursor(2, {2: 0}), False),
+        (Cursor(1, {1: 9}), Cursor(2, {1: 5, 2: 0}), False),
+    ],
+)
+def test_a_cursor_covers_what_consumed_no_more(one: Cursor, other: Cursor, covers: bool) -> None:
+    assert one.covers(other) is covers
+
+
+def test_what_a_cursor_has_consumed() -> None:
+    cursor = Cursor(3, {1: 5, 3: 0})
+    consumed = [flush_id_of(1, 5), flush_id_of(2, 99), flush_id_of(1, 1)]
+    ahead = [flush_id_of(1, 6), flush_id_of(3, 1), flush_id_of(4, 1)]
+    assert all(cursor.has_consumed(one) for one in consumed)
+    assert not any(cursor.has_consumed(one) for one in ahead)

@@ -10,9 +10,9 @@ from fernando_telemetry.domain.errors import InvalidField, QueryTooExpensive
 from fernando_telemetry.domain.event_summary import (
     GROUP_COLUMNS,
     check_bucket,
-    checked_group_by,
     whole_hours,
 )
+from fernando_telemetry.domain.grouping import group_fields
 from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET, middle_of
 from fernando_telemetry.domain.time_range import TimeRange
 
@@ -56,11 +56,15 @@ def test_hours_past_the_term_are_not_asked_for() -> None:
 
 
 def test_columns_to_group_by_are_known_and_come_once() -> None:
-    assert checked_group_by(GROUP_COLUMNS) == GROUP_COLUMNS
-    with pytest.raises(InvalidField, match=r"group_by\[1\].*'user_id; DROP' is none of"):
-        checked_group_by(["source", "user_id; DROP"])
+    found = group_fields(GROUP_COLUMNS, GROUP_COLUMNS)
+    assert tuple(field.column for field in found) == GROUP_COLUMNS
+    for unknown in ("user_id; DROP", "event_data.method", "", "."):
+        with pytest.raises(InvalidField, match=r"group_by\[1\].*allowed are [a-z_, ]+\.$"):
+            group_fields(["source", unknown], GROUP_COLUMNS)
     with pytest.raises(InvalidField, match=r"group_by\[1\].*twice"):
-        checked_group_by(["source"] * 50)
+        group_fields(["source"] * 2, GROUP_COLUMNS)
+    with pytest.raises(InvalidField, match="50 fields are given, at most 8"):
+        group_fields(["source"] * 50, GROUP_COLUMNS)
 
 
 def test_too_many_buckets_name_one_that_fits() -> None:

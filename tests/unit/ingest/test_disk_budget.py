@@ -12,14 +12,18 @@ from structlog.testing import capture_logs
 
 from fernando_telemetry.domain.disk_room import MIB, Room, RoomLimits
 from fernando_telemetry.domain.errors import DatabaseUnavailable, DiskBudgetReached
+from fernando_telemetry.domain.retention import Retention
 from fernando_telemetry.ingest.admission import ByteBudget
-from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention
+from fernando_telemetry.ingest.checks.context import RecordDefaults
 from fernando_telemetry.ingest.counters import IngestCounters
 from fernando_telemetry.ingest.disk_budget import DiskBudget
 from fernando_telemetry.ingest.group_check import GroupChecker
-from fernando_telemetry.ingest.group_commit import GroupCommit, PendingBatch
+from fernando_telemetry.ingest.group_commit import GroupCommit
+from fernando_telemetry.ingest.pending import PendingBatch
+from fernando_telemetry.ingest.pending_check import PendingCheck
 from fernando_telemetry.ingest.rejected import RejectedKeeper
-from fernando_telemetry.storage.oldest_partitions import Dropped, Kept
+from fernando_telemetry.storage.dropping import Dropped
+from fernando_telemetry.storage.oldest_partitions import Kept
 from fernando_telemetry.storage.rejected_records import RejectedRecords
 
 NOW = datetime(2026, 1, 31, tzinfo=UTC)
@@ -74,19 +78,20 @@ class Door:
     limits: RoomLimits = field(default_factory=lambda: RoomLimits(5, 0))
 
     def __post_init__(self) -> None:
-        self.counters = IngestCounters()
+        self.counters = IngestCounters(clock=lambda: NOW)
         self.bytes = ByteBudget(1000)
+        rejected = RejectedKeeper(NOTHING_KEPT, self.counters, is_on=False, most_bytes=0)
+        retention = Retention.of_days(0, 0, 0, 0)
         self.group_commit = GroupCommit(
             [],
             [],
             self.bytes,
-            Retention(0, 0, 0, 0),
             self.counters,
-            GroupChecker(),
+            PendingCheck(GroupChecker(), lambda: retention, rejected),
             group_bytes=1,
             group_batches=1,
             wait_seconds=30,
-            rejected=RejectedKeeper(NOTHING_KEPT, self.counters, is_on=False, most_bytes=0),
+            on_commit=lambda: None,
         )
         self.budget = DiskBudget(
             self.limits,
@@ -220,3 +225,13 @@ async def test_a_drop_that_was_broken_off_is_finished_though_there_is_room() -> 
     await door.budget.make_room()
     assert door.world.finished == 2
     assert len(door.world.asked) == 1
+
+
+async def test_room_again_is_not_said_behind_another_problem() -> None:
+    door = Door(World(free_mib=4))
+    await door.budget.look()
+    door.counters.note_problem("Something else.")
+    door.world.free_mib = 50
+    await door.budget.look()
+    assert not door.budget.refusing
+    assert door.counters.last_problem.endswith("Something else.")

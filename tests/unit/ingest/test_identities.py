@@ -8,14 +8,15 @@ from datetime import UTC, datetime
 import numpy as np
 
 from fernando.telemetry.v1 import SystemMetric, TelemetryRecords
-from fernando_telemetry.ingest.checks.context import RecordDefaults, Retention, context_for
+from fernando_telemetry.domain.retention import Retention
+from fernando_telemetry.ingest.checks.context import RecordDefaults, context_for
 from fernando_telemetry.ingest.checks.system_metric import series_identity
 from fernando_telemetry.ingest.columnar import twin
 from fernando_telemetry.ingest.columnar.identities import Identities
 from fernando_telemetry.ingest.columnar.owners import Owners
 from fernando_telemetry.ingest.columnar.texts import list_lengths
 
-CONTEXT = context_for(datetime.now(UTC), RecordDefaults(), Retention(0, 0, 0, 0))
+CONTEXT = context_for(datetime.now(UTC), RecordDefaults(), Retention.of_days(0, 0, 0, 0))
 MIB = 1024 * 1024
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 from alembic import command
@@ -14,6 +15,7 @@ from fernando_telemetry.domain.limits import EVENT_NAMES_PER_HOUR
 from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.storage.migrating import engine_for, migrate, scripts_folder
+from fernando_telemetry.storage.statements import load
 from tests.conftest import session_settings, with_database
 
 
@@ -69,10 +71,11 @@ async def test_events_of_before_come_into_the_roll_up(postgres: EmbeddedPostgres
     )
     await opened.execute(
         "INSERT INTO telemetry_events (event_id, event_timestamp, event_type, event_name,"
-        " license_id, duration_ms, ingested_at, shard, flush_id)"
+        " license_id, user_id, duration_ms, ingested_at, shard, flush_id)"
         " SELECT gen_random_uuid(), '2026-05-17T00:30:00Z'::timestamptz + n * interval '1 s',"
         " (ARRAY['user_action', 'error_event'])[1 + n % 2]::event_type, 'name ' || n % 1500,"
-        " nullif('l' || n % 5000 / 4000, 'l1'), nullif(n % 7, 3)::float8 * 1.7, now(), n % 5, 1"
+        " nullif('l' || n % 5000 / 4000, 'l1'), nullif('u' || n % 300, 'u7'),"
+        " nullif(n % 7, 3)::float8 * 1.7, now(), n % 5, 1"
         " FROM generate_series(1, 5000) AS n"
     )
     await migrate(session_settings(dsn), allowed=True)
@@ -93,6 +96,12 @@ async def test_events_of_before_come_into_the_roll_up(postgres: EmbeddedPostgres
         " AS c) AND cardinality(duration_buckets) = cardinality(duration_counts))"
         " FROM event_hours"
     )
+    proofs = load("event_user_rollup")
+    day = datetime(2026, 5, 17, tzinfo=UTC)
+    for compare in (proofs.compare_hours, proofs.compare_type_hours):
+        (found,) = await opened.fetch(compare, day, day + timedelta(days=1), [])
+        assert found["groups"]
+        assert not found["differences"]
     # 1,000 names of an hour and licence keep theirs, of 1,500 that the fullest one has.
     assert (
         await opened.fetchval(

@@ -4,7 +4,8 @@ A write that meets the end of its call makes grpc.aio (seen with 1.85) replace t
 by INTERNAL "Internal error from Core", before or after the real one arrives. In a third of the
 tries a fence under full writing was lost that way, and a fenced producer that reconnects fences
 the other one. So the first status is read in the done callback, and if that is the stand-in,
-the call is asked again until the real one is there.
+the call is asked again until the real one is there. gRPC gives it only once every message before
+it was taken: read such a call with `async for`, as `read()` gives nothing more after the stand-in.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class CallStatus:
         call.add_done_callback(self._on_done)
 
     async def real(
-        self, error: grpc.aio.AioRpcError, timeout_seconds: float = 1.0
+        self, error: grpc.aio.AioRpcError, timeout_seconds: float = 5.0
     ) -> grpc.aio.AioRpcError:
         """Give what the server sent where `error` is grpc.aio's stand-in, else `error`."""
         if not _is_stand_in(error):
@@ -72,9 +73,10 @@ class CallStatus:
         code, details = _result(self._call.code()), _result(self._call.details())
         trailer = _result(self._call.trailing_metadata())
         if code is not None and trailer is not None:
-            self._first = grpc.aio.AioRpcError(
-                code, grpc.aio.Metadata(), trailer, details=details or ""
-            )
+            error = grpc.aio.AioRpcError(code, grpc.aio.Metadata(), trailer, details=details or "")
+            # Called again where a status is replaced: the stand-in must not take this place too.
+            if self._first is None or _is_stand_in(self._first):
+                self._first = error
 
 
 def _result(coroutine: Coroutine[Any, Any, _T]) -> _T | None:

@@ -74,6 +74,9 @@ class TelemetryStream:
         self.acknowledged_count = 0
         self.reconnect_after_seconds: float | None = None
         self._call = call
+        # Iterated, never read(): once a failed write has ended the call for grpc.aio, read() gives
+        # no more messages, and the status waits in gRPC behind those that nobody has read.
+        self._responses = aiter(call)
         self._status = CallStatus(call)
         self._pending = pending
         self._max_bytes = max_batch_bytes
@@ -234,8 +237,7 @@ class TelemetryStream:
     async def _receive(self) -> StreamTelemetryResponse | None:
         """Give the next response; None: the stream ended with OK."""
         with _cancelled_by_server():
-            response = await self._call.read()
-        return response if isinstance(response, StreamTelemetryResponse) else None
+            return await anext(self._responses, None)
 
 
 @contextlib.contextmanager

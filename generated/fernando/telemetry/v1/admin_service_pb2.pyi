@@ -151,11 +151,11 @@ class RetentionPolicy(_message.Message):
     LICENSE_ID_FIELD_NUMBER: _builtins.int
     DAYS_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
-    """The kind of records."""
+    """Required. The kind of records; not METRIC_COLUMNS, whose samples are those of SYSTEM_METRIC."""
     license_id: _builtins.str
-    """The licence it is for. Empty: everybody without one of their own."""
+    """The licence it is for, at most 256 bytes. Empty: everybody without one of their own."""
     days: _builtins.int
-    """Days a record is kept, by its time. 0: for ever."""
+    """Days a record is kept, by its time: a KPI by `period_end`. At most 36,500; 0: for ever."""
     def __init__(
         self,
         *,
@@ -240,7 +240,9 @@ class SetRetentionPolicyRequest(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     REMOVE_FIELD_NUMBER: _builtins.int
     remove: _builtins.bool
-    """Remove the policy of this kind and licence, so that the general one holds. Default false."""
+    """Remove the policy of this kind and licence, if there is one, so that the general one holds, or
+    of a general one the server's setting. `days` does not matter. Default false.
+    """
     @_builtins.property
     def policy(self) -> Global___RetentionPolicy:
         """Required. The policy; kind and licence say which one it replaces."""
@@ -268,7 +270,9 @@ class SetRetentionPolicyResponse(_message.Message):
     POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def policy(self) -> Global___RetentionPolicy:
-        """Output only. The policy that holds now."""
+        """Output only. The policy that holds now for this kind and licence; `license_id` is empty where
+        it is the general one.
+        """
 
     def __init__(
         self,
@@ -291,7 +295,7 @@ class CleanUpTelemetryRequest(_message.Message):
 
     DRY_RUN_FIELD_NUMBER: _builtins.int
     dry_run: _builtins.bool
-    """Say what would be dropped, but drop nothing. Default false."""
+    """Say what would be taken, but take nothing; it waits for no other clean-up. Default false."""
     def __init__(
         self,
         *,
@@ -316,17 +320,20 @@ class CleanUpResult(_message.Message):
     PARTITIONS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
     OLDER_THAN_FIELD_NUMBER: _builtins.int
+    PARTITION_BYTES_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
     """Output only. The kind of records."""
     license_id: _builtins.str
-    """Output only. The licence; empty: everybody."""
+    """Output only. The licence; empty: everybody without a policy of their own."""
     partitions: _builtins.int
-    """Output only. Partitions dropped whole."""
+    """Output only. Partitions dropped whole, with all they held; told with the empty licence."""
     rows: _builtins.int
-    """Output only. Rows deleted one by one."""
+    """Output only. Rows deleted one by one, from partitions that stay."""
+    partition_bytes: _builtins.int
+    """Output only. Bytes of those partitions, with their indexes. Deleted rows give none back yet."""
     @_builtins.property
     def older_than(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Records older than this are gone."""
+        """Output only. Records older than this are gone: midnight UTC as many days ago as they are kept."""
 
     def __init__(
         self,
@@ -336,10 +343,11 @@ class CleanUpResult(_message.Message):
         partitions: _builtins.int = ...,
         rows: _builtins.int = ...,
         older_than: _timestamp_pb2.Timestamp | None = ...,
+        partition_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "license_id", b"license_id", "older_than", b"older_than", "partitions", b"partitions", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "license_id", b"license_id", "older_than", b"older_than", "partition_bytes", b"partition_bytes", "partitions", b"partitions", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -354,7 +362,7 @@ class CleanUpTelemetryResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___CleanUpResult]:
-        """Output only. One entry per kind and licence."""
+        """Output only. One entry per kind and licence that has a policy, those for ever excepted."""
 
     def __init__(
         self,

@@ -95,23 +95,43 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRetentionPolicies(self, request, context):
-        """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Lists how long records are kept: the general policy of each kind, as it was set or else as the
+        server's settings have it, then those of licences, by kind and licence. It is what holds now;
+        a server learns of a change within 5 s (its setting `retention_refresh_seconds`).
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_PAGE_TOKEN or INVALID_FIELD.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetRetentionPolicy(self, request, context):
-        """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sets or removes one retention policy. Idempotent.
+
+        It says which records are accepted, on this server at once and on others within 5 s (their
+        setting `retention_refresh_seconds`), and which ones a clean-up takes. A longer term brings
+        nothing back.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_FIELD: a kind that has no policy, more than 36,500 days, a licence of
+        more than 256 bytes, or more than 10,000 policies.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CleanUpTelemetry(self, request, context):
-        """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Takes what is older than its retention, now; servers also do so by themselves, every ten minutes
+        by default. One clean-up runs at a time on a database: this one waits for another. It takes as
+        long as reading and deleting takes, in small steps off the write path; a call that is broken off
+        leaves what it has not come to. Idempotent.
+
+        Errors:
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo: also where queries read what is to be dropped
+        for longer than some seconds; the rest is cleaned up then.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

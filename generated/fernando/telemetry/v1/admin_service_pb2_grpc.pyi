@@ -38,14 +38,35 @@ class AdminServiceStub:
     Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ListRetentionPolicies: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRetentionPoliciesRequest, _admin_service_pb2.ListRetentionPoliciesResponse]
-    """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+    """Lists how long records are kept: the general policy of each kind, as it was set or else as the
+    server's settings have it, then those of licences, by kind and licence. It is what holds now;
+    a server learns of a change within 5 s (its setting `retention_refresh_seconds`).
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_PAGE_TOKEN or INVALID_FIELD.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SetRetentionPolicy: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.SetRetentionPolicyRequest, _admin_service_pb2.SetRetentionPolicyResponse]
-    """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sets or removes one retention policy. Idempotent.
+
+    It says which records are accepted, on this server at once and on others within 5 s (their
+    setting `retention_refresh_seconds`), and which ones a clean-up takes. A longer term brings
+    nothing back.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_FIELD: a kind that has no policy, more than 36,500 days, a licence of
+      more than 256 bytes, or more than 10,000 policies.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     CleanUpTelemetry: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.CleanUpTelemetryRequest, _admin_service_pb2.CleanUpTelemetryResponse]
-    """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Takes what is older than its retention, now; servers also do so by themselves, every ten minutes
+    by default. One clean-up runs at a time on a database: this one waits for another. It takes as
+    long as reading and deleting takes, in small steps off the write path; a call that is broken off
+    leaves what it has not come to. Idempotent.
+
+    Errors:
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo: also where queries read what is to be dropped
+      for longer than some seconds; the rest is cleaned up then.
     """
     ListRejectedRecords: _grpc.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]
     """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
@@ -87,14 +108,35 @@ class AdminServiceAsyncStub(AdminServiceStub):
     Errors: UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     ListRetentionPolicies: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRetentionPoliciesRequest, _admin_service_pb2.ListRetentionPoliciesResponse]  # type: ignore[assignment]
-    """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+    """Lists how long records are kept: the general policy of each kind, as it was set or else as the
+    server's settings have it, then those of licences, by kind and licence. It is what holds now;
+    a server learns of a change within 5 s (its setting `retention_refresh_seconds`).
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_PAGE_TOKEN or INVALID_FIELD.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+    """
     SetRetentionPolicy: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.SetRetentionPolicyRequest, _admin_service_pb2.SetRetentionPolicyResponse]  # type: ignore[assignment]
-    """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sets or removes one retention policy. Idempotent.
+
+    It says which records are accepted, on this server at once and on others within 5 s (their
+    setting `retention_refresh_seconds`), and which ones a clean-up takes. A longer term brings
+    nothing back.
+
+    Errors:
+    - INVALID_ARGUMENT INVALID_FIELD: a kind that has no policy, more than 36,500 days, a licence of
+      more than 256 bytes, or more than 10,000 policies.
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     CleanUpTelemetry: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.CleanUpTelemetryRequest, _admin_service_pb2.CleanUpTelemetryResponse]  # type: ignore[assignment]
-    """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Takes what is older than its retention, now; servers also do so by themselves, every ten minutes
+    by default. One clean-up runs at a time on a database: this one waits for another. It takes as
+    long as reading and deleting takes, in small steps off the write path; a call that is broken off
+    leaves what it has not come to. Idempotent.
+
+    Errors:
+    - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo: also where queries read what is to be dropped
+      for longer than some seconds; the rest is cleaned up then.
     """
     ListRejectedRecords: _aio.UnaryUnaryMultiCallable[_admin_service_pb2.ListRejectedRecordsRequest, _admin_service_pb2.ListRejectedRecordsResponse]  # type: ignore[assignment]
     """Lists rejected records that were kept. The server keeps them where it is set to; what was kept
@@ -145,7 +187,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.ListRetentionPoliciesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.ListRetentionPoliciesResponse, _abc.Awaitable[_admin_service_pb2.ListRetentionPoliciesResponse]]:
-        """Lists how long records are kept. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED."""
+        """Lists how long records are kept: the general policy of each kind, as it was set or else as the
+        server's settings have it, then those of licences, by kind and licence. It is what holds now;
+        a server learns of a change within 5 s (its setting `retention_refresh_seconds`).
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_PAGE_TOKEN or INVALID_FIELD.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
+        """
 
     @_abc_1.abstractmethod
     def SetRetentionPolicy(
@@ -153,8 +202,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.SetRetentionPolicyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.SetRetentionPolicyResponse, _abc.Awaitable[_admin_service_pb2.SetRetentionPolicyResponse]]:
-        """Sets or removes one retention policy. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sets or removes one retention policy. Idempotent.
+
+        It says which records are accepted, on this server at once and on others within 5 s (their
+        setting `retention_refresh_seconds`), and which ones a clean-up takes. A longer term brings
+        nothing back.
+
+        Errors:
+        - INVALID_ARGUMENT INVALID_FIELD: a kind that has no policy, more than 36,500 days, a licence of
+          more than 256 bytes, or more than 10,000 policies.
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
         """
 
     @_abc_1.abstractmethod
@@ -163,8 +220,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_service_pb2.CleanUpTelemetryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_service_pb2.CleanUpTelemetryResponse, _abc.Awaitable[_admin_service_pb2.CleanUpTelemetryResponse]]:
-        """Drops what is older than its retention, now. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Takes what is older than its retention, now; servers also do so by themselves, every ten minutes
+        by default. One clean-up runs at a time on a database: this one waits for another. It takes as
+        long as reading and deleting takes, in small steps off the write path; a call that is broken off
+        leaves what it has not come to. Idempotent.
+
+        Errors:
+        - UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo: also where queries read what is to be dropped
+          for longer than some seconds; the rest is cleaned up then.
         """
 
     @_abc_1.abstractmethod

@@ -155,29 +155,30 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
          "metadata": {}}
     """
     ERROR_REASON_AGGREGATION_NOT_APPLICABLE: _ErrorReason.ValueType  # 42
-    """INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
+    """INVALID_ARGUMENT. The aggregation makes no sense for the metric's type, or (metric_type empty) for
+    percentiles of several series.
 
         {"reason": "AGGREGATION_NOT_APPLICABLE", "domain": "telemetry.fernando",
          "metadata": {"aggregation": "rate", "metric_type": "gauge"}}
     """
     ERROR_REASON_CURSOR_INVALID: _ErrorReason.ValueType  # 50
-    """INVALID_ARGUMENT. A cursor is damaged or belongs to another filter. Not sent yet.
+    """INVALID_ARGUMENT. A cursor is damaged, of another installation, or belongs to another filter.
 
         {"reason": "CURSOR_INVALID", "domain": "telemetry.fernando",
          "metadata": {"field": "cursor"}}
     """
     ERROR_REASON_CURSOR_TOO_OLD: _ErrorReason.ValueType  # 51
-    """OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew. Not sent yet.
+    """OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew.
 
         {"reason": "CURSOR_TOO_OLD", "domain": "telemetry.fernando",
          "metadata": {"oldest_available_at": "2026-01-31T00:00:00Z"}}
     """
     ERROR_REASON_SLOW_CONSUMER: _ErrorReason.ValueType  # 52
-    """RESOURCE_EXHAUSTED. The client read too slowly and was cut off: resume from the last cursor.
-    Not sent yet.
+    """RESOURCE_EXHAUSTED. The client of a stream took nothing for `stall_seconds` and was cut off: go
+    on from the last token. RetryInfo says when.
 
         {"reason": "SLOW_CONSUMER", "domain": "telemetry.fernando",
-         "metadata": {"buffered_bytes": "4194304"}}
+         "metadata": {"stall_seconds": "60"}}
     """
     ERROR_REASON_ALERT_STATE_CONFLICT: _ErrorReason.ValueType  # 53
     """FAILED_PRECONDITION. The alert is in a state that does not allow it, such as resolving a
@@ -357,29 +358,30 @@ says when to try again.
      "metadata": {}}
 """
 ERROR_REASON_AGGREGATION_NOT_APPLICABLE: ErrorReason.ValueType  # 42
-"""INVALID_ARGUMENT. The aggregation makes no sense for the metric. Not sent yet.
+"""INVALID_ARGUMENT. The aggregation makes no sense for the metric's type, or (metric_type empty) for
+percentiles of several series.
 
     {"reason": "AGGREGATION_NOT_APPLICABLE", "domain": "telemetry.fernando",
      "metadata": {"aggregation": "rate", "metric_type": "gauge"}}
 """
 ERROR_REASON_CURSOR_INVALID: ErrorReason.ValueType  # 50
-"""INVALID_ARGUMENT. A cursor is damaged or belongs to another filter. Not sent yet.
+"""INVALID_ARGUMENT. A cursor is damaged, of another installation, or belongs to another filter.
 
     {"reason": "CURSOR_INVALID", "domain": "telemetry.fernando",
      "metadata": {"field": "cursor"}}
 """
 ERROR_REASON_CURSOR_TOO_OLD: ErrorReason.ValueType  # 51
-"""OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew. Not sent yet.
+"""OUT_OF_RANGE. What follows the cursor is no longer kept: begin anew.
 
     {"reason": "CURSOR_TOO_OLD", "domain": "telemetry.fernando",
      "metadata": {"oldest_available_at": "2026-01-31T00:00:00Z"}}
 """
 ERROR_REASON_SLOW_CONSUMER: ErrorReason.ValueType  # 52
-"""RESOURCE_EXHAUSTED. The client read too slowly and was cut off: resume from the last cursor.
-Not sent yet.
+"""RESOURCE_EXHAUSTED. The client of a stream took nothing for `stall_seconds` and was cut off: go
+on from the last token. RetryInfo says when.
 
     {"reason": "SLOW_CONSUMER", "domain": "telemetry.fernando",
-     "metadata": {"buffered_bytes": "4194304"}}
+     "metadata": {"stall_seconds": "60"}}
 """
 ERROR_REASON_ALERT_STATE_CONFLICT: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION. The alert is in a state that does not allow it, such as resolving a

@@ -218,9 +218,9 @@ class EventSummary(_message.Message):
     event_count: _builtins.int
     """Output only. Number of events."""
     unique_users: _builtins.int
-    """Output only. Number of different users, as an estimate (within 3 %) unless exact counts were
-    asked for. Unset where it is not known for this grouping; this version of the server knows it
-    with `exact_unique_counts` only.
+    """Output only. Number of different users. Exact with `exact_unique_counts`; else an estimate
+    (standard error 1.3 %, up to six million users) where `group_by` and `filter` name nothing but
+    `event_type`, `event_category` and `license_id`, and unset otherwise.
     """
     error_count: _builtins.int
     """Output only. Number of events of type `error_event`."""
@@ -311,19 +311,26 @@ class TailEventsRequest(_message.Message):
 
     FILTER_FIELD_NUMBER: _builtins.int
     MAX_EVENTS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     filter: _builtins.str
     """Filter over events, as in ListEvents. Empty: all."""
     max_events_per_second: _builtins.int
     """Most events sent per second; what is above it is dropped and counted. 0: no limit."""
+    cursor: _builtins.str
+    """Where to go on: the cursor of the last message that was dealt with. What was committed since
+    comes first, as fast as it is read; of one commit larger than 4 MiB the rest is dropped and
+    counted. Empty: what is committed from now on.
+    """
     def __init__(
         self,
         *,
         filter: _builtins.str = ...,
         max_events_per_second: _builtins.int = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter", "max_events_per_second", b"max_events_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "filter", b"filter", "max_events_per_second", b"max_events_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -337,21 +344,32 @@ class TailEventsResponse(_message.Message):
 
     EVENTS_FIELD_NUMBER: _builtins.int
     DROPPED_COUNT_FIELD_NUMBER: _builtins.int
+    CURSOR_FIELD_NUMBER: _builtins.int
     dropped_count: _builtins.int
-    """Output only. Events dropped since the message before, because of the limit or a slow reader."""
+    """Output only. Events dropped since the message before, because of a limit or a slow reader. Where
+    the filters of all tails take longer than events come, so that a worker falls 10 s behind, what
+    it leaves out counts whole, whether the filter takes it or not.
+    """
+    cursor: _builtins.str
+    """Output only. Where to go on behind this message, for TailEventsRequest.cursor: text of at most
+    256 KiB, mostly less than 1 KiB, that only this installation reads.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_event_pb2.Event]:
-        """Output only. The events, in the order of their commits."""
+        """Output only. The events, in the order of their commits; those of one commit by
+        `event_timestamp`. At most 4 MiB.
+        """
 
     def __init__(
         self,
         *,
         events: _abc.Iterable[_event_pb2.Event] | None = ...,
         dropped_count: _builtins.int = ...,
+        cursor: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_count", b"dropped_count", "events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cursor", b"cursor", "dropped_count", b"dropped_count", "events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -105,8 +105,21 @@ class EventServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TailEvents(self, request, context):
-        """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sends events as they are committed, by any server on the database, each once. The first message
+        comes at once, with events or without: what is committed after it will come. Then one comes
+        when there are events, and one without events where there were none for 15 s.
+
+        Nothing waits for a slow reader: 4 MiB are kept for it (less where many tails share the 64 MiB
+        of a worker), and a worker reads at most 2,000 events a second for all its tails
+        (FERNANDO_TAIL_EVENTS_PER_SECOND); what is above is dropped, and counted in `dropped_count`.
+        Reads the database that is written, never a replica. Read-only.
+
+        It ends with an error only, and its cursor goes on, on this server or another one.
+        Errors: INVALID_ARGUMENT INVALID_FILTER or CURSOR_INVALID; OUT_OF_RANGE CURSOR_TOO_OLD where
+        what follows the cursor is no longer kept (30 days, FERNANDO_FLUSHES_KEPT_DAYS);
+        RESOURCE_EXHAUSTED OVERLOADED above 100 tails of a worker (FERNANDO_TAILS), or
+        QUERY_TOO_EXPENSIVE where the filter takes longer than 30 s; UNAVAILABLE DRAINING or
+        DATABASE_UNAVAILABLE, with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

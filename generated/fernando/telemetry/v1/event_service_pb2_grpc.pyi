@@ -64,8 +64,21 @@ class EventServiceStub:
     or 11,000 buckets, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     TailEvents: _grpc.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]
-    """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sends events as they are committed, by any server on the database, each once. The first message
+    comes at once, with events or without: what is committed after it will come. Then one comes
+    when there are events, and one without events where there were none for 15 s.
+
+    Nothing waits for a slow reader: 4 MiB are kept for it (less where many tails share the 64 MiB
+    of a worker), and a worker reads at most 2,000 events a second for all its tails
+    (FERNANDO_TAIL_EVENTS_PER_SECOND); what is above is dropped, and counted in `dropped_count`.
+    Reads the database that is written, never a replica. Read-only.
+
+    It ends with an error only, and its cursor goes on, on this server or another one.
+    Errors: INVALID_ARGUMENT INVALID_FILTER or CURSOR_INVALID; OUT_OF_RANGE CURSOR_TOO_OLD where
+    what follows the cursor is no longer kept (30 days, FERNANDO_FLUSHES_KEPT_DAYS);
+    RESOURCE_EXHAUSTED OVERLOADED above 100 tails of a worker (FERNANDO_TAILS), or
+    QUERY_TOO_EXPENSIVE where the filter takes longer than 30 s; UNAVAILABLE DRAINING or
+    DATABASE_UNAVAILABLE, with RetryInfo.
     """
 
 @_typing.type_check_only
@@ -104,8 +117,21 @@ class EventServiceAsyncStub(EventServiceStub):
     or 11,000 buckets, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     TailEvents: _aio.UnaryStreamMultiCallable[_event_service_pb2.TailEventsRequest, _event_service_pb2.TailEventsResponse]  # type: ignore[assignment]
-    """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
-    NOT_IMPLEMENTED.
+    """Sends events as they are committed, by any server on the database, each once. The first message
+    comes at once, with events or without: what is committed after it will come. Then one comes
+    when there are events, and one without events where there were none for 15 s.
+
+    Nothing waits for a slow reader: 4 MiB are kept for it (less where many tails share the 64 MiB
+    of a worker), and a worker reads at most 2,000 events a second for all its tails
+    (FERNANDO_TAIL_EVENTS_PER_SECOND); what is above is dropped, and counted in `dropped_count`.
+    Reads the database that is written, never a replica. Read-only.
+
+    It ends with an error only, and its cursor goes on, on this server or another one.
+    Errors: INVALID_ARGUMENT INVALID_FILTER or CURSOR_INVALID; OUT_OF_RANGE CURSOR_TOO_OLD where
+    what follows the cursor is no longer kept (30 days, FERNANDO_FLUSHES_KEPT_DAYS);
+    RESOURCE_EXHAUSTED OVERLOADED above 100 tails of a worker (FERNANDO_TAILS), or
+    QUERY_TOO_EXPENSIVE where the filter takes longer than 30 s; UNAVAILABLE DRAINING or
+    DATABASE_UNAVAILABLE, with RetryInfo.
     """
 
 class EventServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -159,8 +185,21 @@ class EventServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _event_service_pb2.TailEventsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_event_service_pb2.TailEventsResponse], _abc.AsyncIterator[_event_service_pb2.TailEventsResponse]]:
-        """Sends events as they are committed. Read-only. Not implemented yet: answers UNIMPLEMENTED
-        NOT_IMPLEMENTED.
+        """Sends events as they are committed, by any server on the database, each once. The first message
+        comes at once, with events or without: what is committed after it will come. Then one comes
+        when there are events, and one without events where there were none for 15 s.
+
+        Nothing waits for a slow reader: 4 MiB are kept for it (less where many tails share the 64 MiB
+        of a worker), and a worker reads at most 2,000 events a second for all its tails
+        (FERNANDO_TAIL_EVENTS_PER_SECOND); what is above is dropped, and counted in `dropped_count`.
+        Reads the database that is written, never a replica. Read-only.
+
+        It ends with an error only, and its cursor goes on, on this server or another one.
+        Errors: INVALID_ARGUMENT INVALID_FILTER or CURSOR_INVALID; OUT_OF_RANGE CURSOR_TOO_OLD where
+        what follows the cursor is no longer kept (30 days, FERNANDO_FLUSHES_KEPT_DAYS);
+        RESOURCE_EXHAUSTED OVERLOADED above 100 tails of a worker (FERNANDO_TAILS), or
+        QUERY_TOO_EXPENSIVE where the filter takes longer than 30 s; UNAVAILABLE DRAINING or
+        DATABASE_UNAVAILABLE, with RetryInfo.
         """
 
 def add_EventServiceServicer_to_server(servicer: EventServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

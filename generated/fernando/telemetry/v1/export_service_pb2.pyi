@@ -29,24 +29,32 @@ class _ExportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ExportFo
     EXPORT_FORMAT_UNSPECIFIED: _ExportFormat.ValueType  # 0
     """Not set: JSON lines."""
     EXPORT_FORMAT_ARROW_IPC: _ExportFormat.ValueType  # 1
-    """An Arrow IPC stream."""
+    """An Arrow IPC stream. Objects (`event_data`, `labels`, `dimensions`, a span's `tags`, `events`
+    and `links`) are JSON texts, money is decimal128(38, 18).
+    """
     EXPORT_FORMAT_JSON_LINES: _ExportFormat.ValueType  # 2
-    """One JSON object per line, keyed by column names."""
+    """One JSON object per line, keyed by column names; what is not set is null. Objects are objects,
+    money is a text with the digits it was sent with.
+    """
 
 class ExportFormat(_ExportFormat, metaclass=_ExportFormatEnumTypeWrapper):
-    """Format of an export."""
+    """Format of an export. Columns are called as in SQL, and enums are their lower-case words."""
 
 EXPORT_FORMAT_UNSPECIFIED: ExportFormat.ValueType  # 0
 """Not set: JSON lines."""
 EXPORT_FORMAT_ARROW_IPC: ExportFormat.ValueType  # 1
-"""An Arrow IPC stream."""
+"""An Arrow IPC stream. Objects (`event_data`, `labels`, `dimensions`, a span's `tags`, `events`
+and `links`) are JSON texts, money is decimal128(38, 18).
+"""
 EXPORT_FORMAT_JSON_LINES: ExportFormat.ValueType  # 2
-"""One JSON object per line, keyed by column names."""
+"""One JSON object per line, keyed by column names; what is not set is null. Objects are objects,
+money is a text with the digits it was sent with.
+"""
 Global___ExportFormat: _TypeAlias = ExportFormat  # noqa: Y015
 
 @_typing.final
 class ExportRecordsRequest(_message.Message):
-    """Asks for records."""
+    """Asks for records. A field with a value that is not allowed is INVALID_ARGUMENT INVALID_FIELD."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -57,22 +65,32 @@ class ExportRecordsRequest(_message.Message):
     AFTER_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     kind: _ingest_service_pb2.RecordKind.ValueType
-    """Required. The kind of records."""
+    """Required. The kind of records. Samples of metric columns are system metrics. All values of a
+    KPI are given, those that were superseded too.
+    """
     filter: _builtins.str
-    """Filter over the records, as in their list. Empty: all."""
+    """Filter over the records, as in their list. Empty: all. At most 8 KiB. INVALID_ARGUMENT
+    INVALID_FILTER says where it is wrong.
+    """
     format: Global___ExportFormat.ValueType
     """Format of the data."""
     after_token: _builtins.str
-    """Records committed after this token, in the order of commits. Empty: from the start."""
+    """The `next_token` of a manifest: records committed after it and before this call, in the order
+    of commits. The `next_token` of a chunk: the rest of its export, with the kind and the filter
+    it had. Empty: all that is stored, as by a time range without end. Damaged, or of another
+    database, kind or filter: INVALID_ARGUMENT CURSOR_INVALID. Older than 30 days, so that it is
+    not known any more what came after it: OUT_OF_RANGE CURSOR_TOO_OLD.
+    """
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
-        """Records of this range of their time."""
+        """Records of this range of their time, in its order: all that was committed when the call
+        began. The time of a KPI is its `period_start`, its order that of `period_end`.
+        """
 
     def __init__(
         self,
@@ -96,7 +114,9 @@ Global___ExportRecordsRequest: _TypeAlias = ExportRecordsRequest  # noqa: Y015
 
 @_typing.final
 class ExportChunk(_message.Message):
-    """A piece of the data, at most 1 MiB: whole Arrow messages or whole lines."""
+    """A piece of the data: whole Arrow messages or whole lines. At most 1 MiB, but for a record that is
+    larger by itself.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -104,9 +124,11 @@ class ExportChunk(_message.Message):
     ROW_COUNT_FIELD_NUMBER: _builtins.int
     NEXT_TOKEN_FIELD_NUMBER: _builtins.int
     data: _builtins.bytes
-    """Output only. The bytes."""
+    """Output only. The bytes. Those of all chunks of a call follow each other to one Arrow stream, or
+    to lines; what goes on with a token begins a new stream.
+    """
     row_count: _builtins.int
-    """Output only. Records in it."""
+    """Output only. Records in it; 0: the end of the Arrow stream."""
     next_token: _builtins.str
     """Output only. A stream that was cut goes on with this as `after_token`."""
     def __init__(
@@ -126,7 +148,9 @@ Global___ExportChunk: _TypeAlias = ExportChunk  # noqa: Y015
 
 @_typing.final
 class ExportManifest(_message.Message):
-    """What was sent, for checking."""
+    """What was sent, for checking. It is about this call: of an export that went on from a chunk's
+    token, each call has had its own part. Only `expired_row_count` is about the whole export.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -143,22 +167,33 @@ class ExportManifest(_message.Message):
     sha256: _builtins.str
     """Output only. SHA-256 of all data, as hex."""
     next_token: _builtins.str
-    """Output only. The next export of what came later goes on with this as `after_token`."""
+    """Output only. The next export goes on with this as `after_token`: it has what was committed
+    later, of whatever time, and nothing that was given. Good for 30 days.
+    """
     schema_version: _builtins.int
-    """Output only. Version of the columns' schema."""
+    """Output only. Version of the columns' schema: 1. A column that is added, changed or taken away
+    raises it.
+    """
     expired_row_count: _builtins.int
-    """Output only. Records that retention took since the token."""
+    """Output only. Records committed after the manifest's token that the export began behind that are
+    gone, because retention took them. Of all licences and whatever the filter. A chunk's token
+    carries what was found by then, so that one count tells of an export that was cut as well. With a
+    filter, records of the flush that it was cut in count too where retention took them after they
+    were given. 0 for exports by time.
+    """
     @_builtins.property
     def min_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Earliest time of a record."""
+        """Output only. Earliest time of a record; unset: there is none."""
 
     @_builtins.property
     def max_time(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Latest time of a record."""
+        """Output only. Latest time of a record; unset: there is none."""
 
     @_builtins.property
     def expired_before(self) -> _timestamp_pb2.Timestamp:
-        """Output only. Records older than this are gone."""
+        """Output only. Records older than this are gone; set where `expired_row_count` is not 0 and
+        partitions were dropped.
+        """
 
     def __init__(
         self,

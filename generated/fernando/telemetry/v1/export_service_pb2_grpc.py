@@ -47,8 +47,14 @@ class ExportServiceServicer:
     """
 
     def ExportRecords(self, request, context):
-        """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
-        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Streams records as Arrow or JSON lines, then a manifest. Read-only. A stream without a manifest
+        is not complete: it goes on with the `next_token` of its last chunk as `after_token`, here or on
+        another server of the database, and neither loses nor repeats a record.
+
+        A caller that takes nothing for 60 s (FERNANDO_EXPORT_STALL_SECONDS) is cut off:
+        RESOURCE_EXHAUSTED SLOW_CONSUMER with RetryInfo. As many exports run at once as
+        FERNANDO_EXPORTS says, 2 by default: a further one is RESOURCE_EXHAUSTED OVERLOADED with
+        RetryInfo. A server that stops ends exports with UNAVAILABLE DRAINING at their next chunk.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

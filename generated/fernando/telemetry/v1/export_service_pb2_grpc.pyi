@@ -34,8 +34,14 @@ class ExportServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExportServiceAsyncStub: ...
     ExportRecords: _grpc.UnaryStreamMultiCallable[_export_service_pb2.ExportRecordsRequest, _export_service_pb2.ExportRecordsResponse]
-    """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
-    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Streams records as Arrow or JSON lines, then a manifest. Read-only. A stream without a manifest
+    is not complete: it goes on with the `next_token` of its last chunk as `after_token`, here or on
+    another server of the database, and neither loses nor repeats a record.
+
+    A caller that takes nothing for 60 s (FERNANDO_EXPORT_STALL_SECONDS) is cut off:
+    RESOURCE_EXHAUSTED SLOW_CONSUMER with RetryInfo. As many exports run at once as
+    FERNANDO_EXPORTS says, 2 by default: a further one is RESOURCE_EXHAUSTED OVERLOADED with
+    RetryInfo. A server that stops ends exports with UNAVAILABLE DRAINING at their next chunk.
     """
 
 @_typing.type_check_only
@@ -44,8 +50,14 @@ class ExportServiceAsyncStub(ExportServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ExportRecords: _aio.UnaryStreamMultiCallable[_export_service_pb2.ExportRecordsRequest, _export_service_pb2.ExportRecordsResponse]  # type: ignore[assignment]
-    """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
-    answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Streams records as Arrow or JSON lines, then a manifest. Read-only. A stream without a manifest
+    is not complete: it goes on with the `next_token` of its last chunk as `after_token`, here or on
+    another server of the database, and neither loses nor repeats a record.
+
+    A caller that takes nothing for 60 s (FERNANDO_EXPORT_STALL_SECONDS) is cut off:
+    RESOURCE_EXHAUSTED SLOW_CONSUMER with RetryInfo. As many exports run at once as
+    FERNANDO_EXPORTS says, 2 by default: a further one is RESOURCE_EXHAUSTED OVERLOADED with
+    RetryInfo. A server that stops ends exports with UNAVAILABLE DRAINING at their next chunk.
     """
 
 class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -57,8 +69,14 @@ class ExportServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _export_service_pb2.ExportRecordsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_export_service_pb2.ExportRecordsResponse], _abc.AsyncIterator[_export_service_pb2.ExportRecordsResponse]]:
-        """Streams records as Arrow or JSON lines, then a manifest. Read-only. Not implemented yet:
-        answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Streams records as Arrow or JSON lines, then a manifest. Read-only. A stream without a manifest
+        is not complete: it goes on with the `next_token` of its last chunk as `after_token`, here or on
+        another server of the database, and neither loses nor repeats a record.
+
+        A caller that takes nothing for 60 s (FERNANDO_EXPORT_STALL_SECONDS) is cut off:
+        RESOURCE_EXHAUSTED SLOW_CONSUMER with RetryInfo. As many exports run at once as
+        FERNANDO_EXPORTS says, 2 by default: a further one is RESOURCE_EXHAUSTED OVERLOADED with
+        RetryInfo. A server that stops ends exports with UNAVAILABLE DRAINING at their next chunk.
         """
 
 def add_ExportServiceServicer_to_server(servicer: ExportServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

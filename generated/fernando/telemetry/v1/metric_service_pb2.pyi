@@ -36,12 +36,12 @@ class _GapFillEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_GapFill.Value
     GAP_FILL_NAN: _GapFill.ValueType  # 2
     """NaN."""
     GAP_FILL_PREVIOUS: _GapFill.ValueType  # 3
-    """The value of the bucket before."""
+    """The value of the bucket before; nothing before the first one."""
     GAP_FILL_ZERO: _GapFill.ValueType  # 4
     """0."""
 
 class GapFill(_GapFill, metaclass=_GapFillEnumTypeWrapper):
-    """What stands in a bucket without samples."""
+    """What stands in a bucket without a value."""
 
 GAP_FILL_UNSPECIFIED: GapFill.ValueType  # 0
 """Not set: none."""
@@ -50,7 +50,7 @@ GAP_FILL_NONE: GapFill.ValueType  # 1
 GAP_FILL_NAN: GapFill.ValueType  # 2
 """NaN."""
 GAP_FILL_PREVIOUS: GapFill.ValueType  # 3
-"""The value of the bucket before."""
+"""The value of the bucket before; nothing before the first one."""
 GAP_FILL_ZERO: GapFill.ValueType  # 4
 """0."""
 Global___GapFill: _TypeAlias = GapFill  # noqa: Y015
@@ -161,18 +161,42 @@ class QuerySystemMetricsRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     metric_name: _builtins.str
-    """Required. The metric."""
+    """Required. The metric. Empty is INVALID_ARGUMENT INVALID_FIELD; an unknown one has no series."""
     filter: _builtins.str
-    """Filter over samples, as in ListSystemMetrics. Empty: all."""
+    """Conditions on samples and their series, as in ListSystemMetrics. Empty: all."""
     align: _query_pb2.Aggregation.ValueType
-    """How the samples of a series in a bucket become one value. Unset: average."""
+    """How the samples of a series in a bucket become one value. Unset: average. `rate` and `delta` are
+    of counters, percentiles of what is no counter, else AGGREGATION_NOT_APPLICABLE.
+
+    A sample with a distribution and no value counts as its values: `average` weighs it by its
+    count, `sum` adds its sum. Of a cumulative distribution what came in since the sample before
+    counts; it has no `min` and `max`. `count` is of samples, whatever they hold.
+
+    `delta` adds up growth from sample to sample, the one before the bucket included, looked for in
+    one period before the range (5 minutes at least); a fall is a reset, behind which all counts.
+    `rate` is that growth by the time from the first of these samples to the last one, in seconds;
+    nothing is extrapolated. A counter that sends its growth (temporality delta) has some in a sample
+    with none before it, too: `delta` adds it, `rate` leaves it out, as its time is not known.
+
+    A percentile is that of the merged distributions of the bucket (values lie evenly in their
+    buckets), else the largest one of that kind that was given, else that of the values: the
+    smallest value that so many do not exceed.
+    """
     reduce: _query_pb2.Aggregation.ValueType
-    """How the series of a group become one. Unset: every series is kept."""
+    """How the values of a group's series in a bucket become one. Unset: every series is kept.
+    `average` weighs series alike, `count` is of series, `last` is that of the latest sample. The
+    percentile that `align` has is that of all samples of the group; other figures of percentiles
+    than it, `min`, `max`, `count` and `last` are AGGREGATION_NOT_APPLICABLE. `rate` and `delta`
+    are INVALID_ARGUMENT INVALID_FIELD, and so are series of different units in a group, unless
+    they or their samples are counted.
+    """
     gap_fill: Global___GapFill.ValueType
-    """What stands in a bucket without samples."""
+    """What stands in a bucket without a value, of a series that has one in the range. An unknown
+    number is INVALID_ARGUMENT INVALID_FIELD. Default: nothing.
+    """
     page_size: _builtins.int
     """Most series wanted in one page. 0 (the default) means 100; above 1,000 is coerced to 1,000;
-    below 0 is INVALID_ARGUMENT INVALID_FIELD.
+    below 0 is INVALID_ARGUMENT INVALID_FIELD. A page also ends early at 2 MiB.
     """
     page_token: _builtins.str
     """The `next_page_token` of the page before; empty for the first page. Every other argument except
@@ -182,22 +206,27 @@ class QuerySystemMetricsRequest(_message.Message):
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
-        """Required. Range of time of the samples."""
+        """Required. Range of `metric_timestamp`."""
 
     @_builtins.property
     def alignment_period(self) -> _duration_pb2.Duration:
-        """Required. Length of a bucket; at most 11,000 buckets per series, else QUERY_TOO_EXPENSIVE names
-        the smallest period that fits.
+        """Required. Length of a bucket, from 1 microsecond to 3,653 days, else INVALID_ARGUMENT
+        INVALID_FIELD. Buckets are counted from 1970-01-01 UTC, so the first one may begin before the
+        range; only samples in the range count. At most 11,000 buckets touch the range, else
+        QUERY_TOO_EXPENSIVE.
         """
 
     @_builtins.property
     def group_by(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Columns and labels to group series by, such as `service_name` or `labels.region`."""
+        """Text and enum columns of a series, and labels, to group series by, such as `service_name` or
+        `labels.region` (all behind the first dot is the key). At most 8, none twice, and only with
+        `reduce`, else INVALID_ARGUMENT INVALID_FIELD. Default: one group.
+        """
 
     def __init__(
         self,
@@ -224,7 +253,7 @@ Global___QuerySystemMetricsRequest: _TypeAlias = QuerySystemMetricsRequest  # no
 
 @_typing.final
 class TimeSeries(_message.Message):
-    """One computed series."""
+    """One computed series: three lists of one length, by time."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -242,11 +271,13 @@ class TimeSeries(_message.Message):
 
     @_builtins.property
     def values(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
-        """Output only. Value of each bucket, in the metric's unit; counters' rates per second."""
+        """Output only. Value of each bucket, in the metric's unit; rates per second. Infinite where values
+        above 1e290 are added up.
+        """
 
     @_builtins.property
     def sample_counts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Output only. Number of samples in each bucket."""
+        """Output only. Number of samples in each bucket; 0 where it was filled."""
 
     def __init__(
         self,

@@ -79,8 +79,14 @@ class MetricServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def QuerySystemMetrics(self, request, context):
-        """Computes time series: aligns each series to a period, then reduces the series of each group to
-        one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Computes time series: aligns the samples of each series to buckets, then reduces the series of
+        each group to one. Series come by age, reduced ones by the values of `group_by`; those without a
+        value in the range do not come. Read-only.
+
+        Errors: those of ListSystemMetrics; INVALID_ARGUMENT AGGREGATION_NOT_APPLICABLE where an
+        aggregation makes no sense for the type of a series found; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE also where there would be more than 11,000 buckets (the message names the
+        smallest period that fits) or a page would read more than 10 million samples.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,14 @@ class MetricServiceStub:
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     QuerySystemMetrics: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.QuerySystemMetricsRequest, _metric_service_pb2.QuerySystemMetricsResponse]
-    """Computes time series: aligns each series to a period, then reduces the series of each group to
-    one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Computes time series: aligns the samples of each series to buckets, then reduces the series of
+    each group to one. Series come by age, reduced ones by the values of `group_by`; those without a
+    value in the range do not come. Read-only.
+
+    Errors: those of ListSystemMetrics; INVALID_ARGUMENT AGGREGATION_NOT_APPLICABLE where an
+    aggregation makes no sense for the type of a series found; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE also where there would be more than 11,000 buckets (the message names the
+    smallest period that fits) or a page would read more than 10 million samples.
     """
     ListMetricSeries: _grpc.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]
     """Lists the series there are, by `metric_name`, those of one name in the order in which they were
@@ -81,8 +87,14 @@ class MetricServiceAsyncStub(MetricServiceStub):
     UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     QuerySystemMetrics: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.QuerySystemMetricsRequest, _metric_service_pb2.QuerySystemMetricsResponse]  # type: ignore[assignment]
-    """Computes time series: aligns each series to a period, then reduces the series of each group to
-    one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Computes time series: aligns the samples of each series to buckets, then reduces the series of
+    each group to one. Series come by age, reduced ones by the values of `group_by`; those without a
+    value in the range do not come. Read-only.
+
+    Errors: those of ListSystemMetrics; INVALID_ARGUMENT AGGREGATION_NOT_APPLICABLE where an
+    aggregation makes no sense for the type of a series found; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE also where there would be more than 11,000 buckets (the message names the
+    smallest period that fits) or a page would read more than 10 million samples.
     """
     ListMetricSeries: _aio.UnaryUnaryMultiCallable[_metric_service_pb2.ListMetricSeriesRequest, _metric_service_pb2.ListMetricSeriesResponse]  # type: ignore[assignment]
     """Lists the series there are, by `metric_name`, those of one name in the order in which they were
@@ -129,8 +141,14 @@ class MetricServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _metric_service_pb2.QuerySystemMetricsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_metric_service_pb2.QuerySystemMetricsResponse, _abc.Awaitable[_metric_service_pb2.QuerySystemMetricsResponse]]:
-        """Computes time series: aligns each series to a period, then reduces the series of each group to
-        one. Read-only. Not implemented yet: answers UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Computes time series: aligns the samples of each series to buckets, then reduces the series of
+        each group to one. Series come by age, reduced ones by the values of `group_by`; those without a
+        value in the range do not come. Read-only.
+
+        Errors: those of ListSystemMetrics; INVALID_ARGUMENT AGGREGATION_NOT_APPLICABLE where an
+        aggregation makes no sense for the type of a series found; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE also where there would be more than 11,000 buckets (the message names the
+        smallest period that fits) or a page would read more than 10 million samples.
         """
 
     @_abc_1.abstractmethod

@@ -65,7 +65,7 @@ class _Temporality:
 class _TemporalityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Temporality.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     TEMPORALITY_UNSPECIFIED: _Temporality.ValueType  # 0
-    """Not set: cumulative."""
+    """Not set: cumulative for counters; each distribution stands for itself, as with delta."""
     TEMPORALITY_CUMULATIVE: _Temporality.ValueType  # 1
     """Since the producer started; a value below the one before means that it started anew."""
     TEMPORALITY_DELTA: _Temporality.ValueType  # 2
@@ -75,7 +75,7 @@ class Temporality(_Temporality, metaclass=_TemporalityEnumTypeWrapper):
     """What the value of a counter or a distribution counts from."""
 
 TEMPORALITY_UNSPECIFIED: Temporality.ValueType  # 0
-"""Not set: cumulative."""
+"""Not set: cumulative for counters; each distribution stands for itself, as with delta."""
 TEMPORALITY_CUMULATIVE: Temporality.ValueType  # 1
 """Since the producer started; a value below the one before means that it started anew."""
 TEMPORALITY_DELTA: Temporality.ValueType  # 2

@@ -475,16 +475,18 @@ class GetServiceGraphRequest(_message.Message):
     LICENSE_ID_FIELD_NUMBER: _builtins.int
     MIN_COMMIT_TOKEN_FIELD_NUMBER: _builtins.int
     license_id: _builtins.str
-    """Only spans of this licence. Empty: all the caller may see."""
+    """Only spans of this licence, parents included. Empty: all the caller may see."""
     min_commit_token: _builtins.str
     """A `commit_token` of an ack: the answer then contains at least what was committed by then, or
     the call ends UNAVAILABLE COMMIT_TOKEN_NOT_REACHED with RetryInfo. Empty (the default):
-    whatever is committed when the read begins. Until tokens on reads are implemented, a call that
-    sets it ends UNIMPLEMENTED NOT_IMPLEMENTED.
+    whatever is committed when the read begins. The read waits up to 2 s (a setting) for a replica
+    that is behind. A text that is no token is INVALID_ARGUMENT INVALID_FIELD.
     """
     @_builtins.property
     def time_range(self) -> _query_pb2.TimeRange:
-        """Required. Range of the spans' `start_time`."""
+        """Required. Range of the called spans' `start_time`; INVALID_ARGUMENT INVALID_TIME_RANGE where a
+        side is missing or it is reversed.
+        """
 
     def __init__(
         self,
@@ -519,9 +521,9 @@ class ServiceNode(_message.Message):
     error_count: _builtins.int
     """Output only. Number of those with status `error`."""
     p50_duration_ms: _builtins.float
-    """Output only. Median of their durations, in milliseconds."""
+    """Output only. Median of their durations, in milliseconds, within 2 %; 0 where none has one."""
     p95_duration_ms: _builtins.float
-    """Output only. 95th percentile of their durations, in milliseconds."""
+    """Output only. 95th percentile of their durations, likewise."""
     def __init__(
         self,
         *,
@@ -541,7 +543,7 @@ Global___ServiceNode: _TypeAlias = ServiceNode  # noqa: Y015
 
 @_typing.final
 class ServiceEdge(_message.Message):
-    """Calls from one service to another."""
+    """Calls from one service to another one."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -556,13 +558,19 @@ class ServiceEdge(_message.Message):
     server_service_name: _builtins.str
     """Output only. The called service."""
     call_count: _builtins.int
-    """Output only. Number of calls."""
+    """Output only. Number of calls: of the called service's spans whose parent, or linked producer,
+    is of the calling one. 1 or more.
+    """
     error_count: _builtins.int
-    """Output only. Number of those that failed."""
+    """Output only. Number of those that failed: with status `error` on the called side, or on the
+    calling side where that is of kind `client`.
+    """
     p50_duration_ms: _builtins.float
-    """Output only. Median of their durations, in milliseconds."""
+    """Output only. Median of the called side's durations, in milliseconds, within 2 %; 0 where none
+    has one.
+    """
     p95_duration_ms: _builtins.float
-    """Output only. 95th percentile of their durations, in milliseconds."""
+    """Output only. 95th percentile of the called side's durations, likewise."""
     def __init__(
         self,
         *,
@@ -591,11 +599,13 @@ class GetServiceGraphResponse(_message.Message):
     EDGES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceNode]:
-        """Output only. The services."""
+        """Output only. The services with spans, by name."""
 
     @_builtins.property
     def edges(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServiceEdge]:
-        """Output only. Who calls whom."""
+        """Output only. Who calls whom, by the calling and then the called service's name. No service
+        calls itself here.
+        """
 
     def __init__(
         self,

@@ -105,8 +105,22 @@ class TraceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetServiceGraph(self, request, context):
-        """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
-        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Says which service calls which, how often and how well, of the spans that start in the time
+        range. Read-only. A call is a span whose parent, as GetTrace places it, is a span of another
+        service; a span of kind `consumer` is also called by the spans of kind `producer` it links to.
+        Parents and producers are looked for among the spans that start from ten minutes before the
+        minute (of UTC) that the called span starts in to the end of the minute after it, whether in the
+        time range or not: so the calls of two ranges side by side add up to those of both. What sends no
+        spans, such as a database, is not in it.
+
+        Whole ten minutes of UTC are kept worked out from some minutes after they end; the rest of the
+        range, and ten minutes that spans came late for, are read from the spans themselves. The answer
+        is the same either way. Retention of spans takes nothing from what is worked out.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE or INVALID_FIELD; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE where more than 10,000,000 spans would be read, where there are more than
+        5,000 services and edges together, or after 30 s, never a partial answer; UNAVAILABLE
+        DATABASE_UNAVAILABLE with RetryInfo.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

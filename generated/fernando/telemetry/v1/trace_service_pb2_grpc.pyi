@@ -65,8 +65,22 @@ class TraceServiceStub:
     after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     GetServiceGraph: _grpc.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]
-    """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
-    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Says which service calls which, how often and how well, of the spans that start in the time
+    range. Read-only. A call is a span whose parent, as GetTrace places it, is a span of another
+    service; a span of kind `consumer` is also called by the spans of kind `producer` it links to.
+    Parents and producers are looked for among the spans that start from ten minutes before the
+    minute (of UTC) that the called span starts in to the end of the minute after it, whether in the
+    time range or not: so the calls of two ranges side by side add up to those of both. What sends no
+    spans, such as a database, is not in it.
+
+    Whole ten minutes of UTC are kept worked out from some minutes after they end; the rest of the
+    range, and ten minutes that spans came late for, are read from the spans themselves. The answer
+    is the same either way. Retention of spans takes nothing from what is worked out.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE or INVALID_FIELD; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE where more than 10,000,000 spans would be read, where there are more than
+    5,000 services and edges together, or after 30 s, never a partial answer; UNAVAILABLE
+    DATABASE_UNAVAILABLE with RetryInfo.
     """
 
 @_typing.type_check_only
@@ -106,8 +120,22 @@ class TraceServiceAsyncStub(TraceServiceStub):
     after 30 s, never a partial answer; UNAVAILABLE DATABASE_UNAVAILABLE with RetryInfo.
     """
     GetServiceGraph: _aio.UnaryUnaryMultiCallable[_trace_service_pb2.GetServiceGraphRequest, _trace_service_pb2.GetServiceGraphResponse]  # type: ignore[assignment]
-    """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
-    UNIMPLEMENTED NOT_IMPLEMENTED.
+    """Says which service calls which, how often and how well, of the spans that start in the time
+    range. Read-only. A call is a span whose parent, as GetTrace places it, is a span of another
+    service; a span of kind `consumer` is also called by the spans of kind `producer` it links to.
+    Parents and producers are looked for among the spans that start from ten minutes before the
+    minute (of UTC) that the called span starts in to the end of the minute after it, whether in the
+    time range or not: so the calls of two ranges side by side add up to those of both. What sends no
+    spans, such as a database, is not in it.
+
+    Whole ten minutes of UTC are kept worked out from some minutes after they end; the rest of the
+    range, and ten minutes that spans came late for, are read from the spans themselves. The answer
+    is the same either way. Retention of spans takes nothing from what is worked out.
+
+    Errors: INVALID_ARGUMENT INVALID_TIME_RANGE or INVALID_FIELD; RESOURCE_EXHAUSTED
+    QUERY_TOO_EXPENSIVE where more than 10,000,000 spans would be read, where there are more than
+    5,000 services and edges together, or after 30 s, never a partial answer; UNAVAILABLE
+    DATABASE_UNAVAILABLE with RetryInfo.
     """
 
 class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -168,8 +196,22 @@ class TraceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trace_service_pb2.GetServiceGraphRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trace_service_pb2.GetServiceGraphResponse, _abc.Awaitable[_trace_service_pb2.GetServiceGraphResponse]]:
-        """Says which service calls which, how often and how well. Read-only. Not implemented yet: answers
-        UNIMPLEMENTED NOT_IMPLEMENTED.
+        """Says which service calls which, how often and how well, of the spans that start in the time
+        range. Read-only. A call is a span whose parent, as GetTrace places it, is a span of another
+        service; a span of kind `consumer` is also called by the spans of kind `producer` it links to.
+        Parents and producers are looked for among the spans that start from ten minutes before the
+        minute (of UTC) that the called span starts in to the end of the minute after it, whether in the
+        time range or not: so the calls of two ranges side by side add up to those of both. What sends no
+        spans, such as a database, is not in it.
+
+        Whole ten minutes of UTC are kept worked out from some minutes after they end; the rest of the
+        range, and ten minutes that spans came late for, are read from the spans themselves. The answer
+        is the same either way. Retention of spans takes nothing from what is worked out.
+
+        Errors: INVALID_ARGUMENT INVALID_TIME_RANGE or INVALID_FIELD; RESOURCE_EXHAUSTED
+        QUERY_TOO_EXPENSIVE where more than 10,000,000 spans would be read, where there are more than
+        5,000 services and edges together, or after 30 s, never a partial answer; UNAVAILABLE
+        DATABASE_UNAVAILABLE with RetryInfo.
         """
 
 def add_TraceServiceServicer_to_server(servicer: TraceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -62,7 +62,10 @@ def business_metric_row(metric: BusinessMetric, context: CheckContext) -> Row:
         metric.period_start, "period_start", OLDEST_STORED_SECOND, context.newest
     )
     end = values.time_of(
-        metric.period_end, "period_end", context.oldest_business, context.newest_period_end
+        metric.period_end,
+        "period_end",
+        context.oldest_business.of(metric.license_id or context.defaults.license_id),
+        context.newest_period_end,
     )
     if end <= start:
         raise Rejection("invalid_period", "period_end", "must be after period_start")

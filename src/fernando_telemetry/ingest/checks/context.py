@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from fernando_telemetry.domain.limits import (
-    FUTURE_SECONDS,
-    PARTITION_HORIZON_DAYS,
-    PERIOD_END_FUTURE_DAYS,
-)
+from fernando_telemetry.domain.limits import FUTURE_SECONDS, PERIOD_END_FUTURE_DAYS
+from fernando_telemetry.domain.retention import KindRetention, Retention
 
 # PostgreSQL's timestamptz goes further; Python's datetime and RFC 3339 do not.
 FIRST_SECOND = -62_135_596_800
@@ -31,19 +28,28 @@ class RecordDefaults:
 
 
 @dataclass(frozen=True, slots=True)
-class Retention:
-    """Days that records of each kind live; 0: for ever."""
+class Oldest:
+    """First accepted moments of one kind, as Unix seconds.
 
-    events_days: int
-    metrics_days: int
-    business_days: int
-    traces_days: int
+    Attributes:
+        seconds: The time that terms count back from.
+        terms: How long records of the kind live.
+    """
+
+    seconds: int
+    terms: KindRetention
+
+    def of(self, license_id: str) -> int:
+        """Give that of a licence's records; "" is none."""
+        return self._before(self.terms.days_of(license_id))
 
     @property
-    def accepted_days(self) -> int:
-        """Age of the oldest record that counts as accepted: 400 days where one has no limit."""
-        days = (self.events_days, self.metrics_days, self.business_days, self.traces_days)
-        return max(*days, 0 if all(days) else PARTITION_HORIZON_DAYS)
+    def of_all(self) -> int:
+        """What is not older is accepted whatever its licence."""
+        return self._before(self.terms.shortest_days)
+
+    def _before(self, days: int) -> int:
+        return self.seconds - days * 86_400 if days else OLDEST_STORED_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,28 +58,24 @@ class CheckContext:
 
     received_at: datetime
     defaults: RecordDefaults
-    oldest_event: int
-    oldest_metric: int
-    oldest_business: int
-    oldest_span: int
+    oldest_event: Oldest
+    oldest_metric: Oldest
+    oldest_business: Oldest
+    oldest_span: Oldest
     newest: int
     newest_period_end: int
 
 
 def context_for(now: datetime, defaults: RecordDefaults, retention: Retention) -> CheckContext:
     """Make the context of a batch received at `now` (aware)."""
-
-    def oldest(days: int) -> int:
-        return int((now - timedelta(days=days)).timestamp()) if days else OLDEST_STORED_SECOND
-
     seconds = int(now.timestamp())
     return CheckContext(
         received_at=now,
         defaults=defaults,
-        oldest_event=oldest(retention.events_days),
-        oldest_metric=oldest(retention.metrics_days),
-        oldest_business=oldest(retention.business_days),
-        oldest_span=oldest(retention.traces_days),
+        oldest_event=Oldest(seconds, retention.events),
+        oldest_metric=Oldest(seconds, retention.metrics),
+        oldest_business=Oldest(seconds, retention.business),
+        oldest_span=Oldest(seconds, retention.traces),
         newest=seconds + FUTURE_SECONDS,
         newest_period_end=seconds + PERIOD_END_FUTURE_DAYS * 86_400,
     )

@@ -57,7 +57,10 @@ def event_row(event: Event, context: CheckContext) -> tuple[Row, bool]:
     source_ip = values.address(event.source_ip) if event.source_ip else None
     row = (
         values.time_of(
-            event.event_timestamp, "event_timestamp", context.oldest_event, context.newest
+            event.event_timestamp,
+            "event_timestamp",
+            context.oldest_event.of(event.license_id or defaults.license_id),
+            context.newest,
         )
         if event.HasField("event_timestamp")
         else context.received_at,

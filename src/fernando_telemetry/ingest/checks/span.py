@@ -64,10 +64,11 @@ def _links(span: Span) -> str | None:
 
 
 def _start(span: Span, duration_ms: float | None, context: CheckContext) -> datetime:
+    oldest = context.oldest_span.of(span.license_id or context.defaults.license_id)
     if span.HasField("start_time"):
-        return values.time_of(span.start_time, "start_time", context.oldest_span, context.newest)
+        return values.time_of(span.start_time, "start_time", oldest, context.newest)
     elapsed = timedelta(milliseconds=duration_ms or 0)
-    if int(context.received_at.timestamp() - elapsed.total_seconds()) < context.oldest_span:
+    if int(context.received_at.timestamp() - elapsed.total_seconds()) < oldest:
         raise Rejection("time_too_old", "duration_ms", "the span began before the retention")
     return context.received_at - elapsed
 

@@ -96,7 +96,10 @@ def system_metric_row(metric: SystemMetric, context: CheckContext) -> tuple[RawT
     identity = series_identity(metric, context)
     time = (
         values.time_of(
-            metric.metric_timestamp, "metric_timestamp", context.oldest_metric, context.newest
+            metric.metric_timestamp,
+            "metric_timestamp",
+            context.oldest_metric.of(identity.license_id),
+            context.newest,
         )
         if metric.HasField("metric_timestamp")
         else context.received_at
@@ -159,7 +162,7 @@ def sample_row(
     if isinstance(identity, Rejection):
         raise identity
     values.finite(value, "metric_columns.value")
-    if micros < context.oldest_metric * 1_000_000:
+    if micros < context.oldest_metric.of(identity.license_id) * 1_000_000:
         raise Rejection(
             "time_too_old", "metric_columns.time_unix_micros", "older than the retention"
         )

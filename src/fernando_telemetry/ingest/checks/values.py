@@ -52,7 +52,7 @@ def time_of(stamp: Timestamp, path: str, oldest: int, newest: int) -> datetime:
     """
     seconds, nanos = stamp.seconds, stamp.nanos
     if seconds < oldest:
-        raise Rejection("time_too_old", path, "older than the retention of its kind")
+        raise Rejection("time_too_old", path, "older than the retention of its kind and licence")
     if seconds > newest or seconds > LAST_SECOND:
         raise Rejection("time_in_future", path, "too far ahead of the server's clock")
     if not 0 <= nanos < 1_000_000_000:

@@ -31,7 +31,7 @@ def check_events(events: Any, owners: Owners) -> tuple[pa.RecordBatch, Integers,
     """
     fields = RecordFields(events, owners)
     suspects = fields.suspects
-    micros = fields.micros("event_timestamp", owners.contexts[0].oldest_event)
+    micros = fields.micros("event_timestamp", owners.contexts[0].oldest_event.of_all)
     types = fields.column("event_type").to_numpy()
     suspects |= (types < 1) | (types > len(EVENT_TYPES))
     names = fields.texts("event_name")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
@@ -12,11 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from fernando_telemetry.domain.calendar import EPOCH
+from fernando_telemetry.domain.calendar import EPOCH, MICROSECOND
 from fernando_telemetry.ingest.checks.context import CheckContext, RecordDefaults
 from fernando_telemetry.ingest.columnar.texts import Integers, Texts, nullable
-
-MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)

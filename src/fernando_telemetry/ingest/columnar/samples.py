@@ -44,7 +44,7 @@ def check_system_metrics(
     micros = stamps(
         metrics.field("metric_timestamp"),
         owners.received_micros,
-        context.oldest_metric,
+        context.oldest_metric.of_all,
         context.newest,
         suspects,
     )
@@ -83,6 +83,6 @@ def check_points(
     suspects |= places < 0
     context = owners.contexts[0]
     suspects |= ~np.isfinite(values)
-    suspects |= micros < context.oldest_metric * MICROS_PER_SECOND
+    suspects |= micros < context.oldest_metric.of_all * MICROS_PER_SECOND
     suspects |= micros > context.newest * MICROS_PER_SECOND
     return _batch(places, micros, values), micros, suspects, found

@@ -37,7 +37,7 @@ def check_spans(spans: Any, owners: Owners) -> tuple[pa.RecordBatch, Integers, M
     suspects |= list_lengths(fields.column("start_time")) != 1
     suspects |= list_lengths(fields.column("events")) > 0
     suspects |= list_lengths(fields.column("links")) > 0
-    micros = fields.micros("start_time", owners.contexts[0].oldest_span)
+    micros = fields.micros("start_time", owners.contexts[0].oldest_span.of_all)
     nothing = pa.nulls(len(spans), pa.string())
     columns = [
         required(hex_ids(fields.column("trace_id"), 32, suspects)),

@@ -16,7 +16,7 @@ CHECKPOINT;
 -- $1 table text
 SELECT
     c.relname::text AS name,
-    substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \(''([^'']+)''\)')::timestamptz AS ends_at,
+    substring(pg_get_expr(c.relpartbound, 0) FROM 'TO \(''([^'']+)''\)')::timestamptz AS ends_at,
     ARRAY(
         SELECT substring(pg_get_indexdef(x.indexrelid) FROM ' USING .*') AS definition
         FROM pg_index x
@@ -35,3 +35,8 @@ SET synchronize_seqscans = off;
 -- name: join_in_memory
 -- A hash join that spills gives rows in another order than that of its outer side.
 SET work_mem = '512MB';
+
+-- name: events_of_range
+-- All columns of the events of a time range, as COPY gives them.
+-- $1 start timestamptz, $2 end timestamptz, exclusive
+SELECT * FROM telemetry_events WHERE event_timestamp >= $1 AND event_timestamp < $2

@@ -147,3 +147,25 @@ SELECT * FROM metric_samples WHERE series_id = ANY (ARRAY[$1::text::int])
 SELECT * FROM metric_samples
 WHERE ($1::text = '' OR series_id = nullif($1::text, '')::int) AND time >= $2::timestamptz
 ORDER BY time DESC LIMIT 100;
+
+-- name: hourly_summary
+-- A day of the guide's hourly summary.
+-- $1 start timestamptz, $2 end timestamptz, exclusive
+SELECT * FROM telemetry_events_hourly_summary
+WHERE hour >= $1::timestamptz AND hour < $2::timestamptz;
+
+-- name: one_series_by_minute
+-- Means of one series by minute, from the roll-up and what is not folded yet.
+-- $1 host_name text
+-- $2 start timestamptz, $3 end timestamptz, exclusive
+SELECT minute, sum(value_sum) / sum(sample_count) AS average, sum(sample_count) AS samples
+FROM (
+    SELECT series_id, minute, value_sum, sample_count FROM sample_minutes
+    UNION ALL
+    SELECT series_id, minute, value_sum, sample_count FROM sample_deltas
+) AS minutes
+WHERE series_id = ANY (ARRAY(
+        SELECT series_id FROM metric_series
+        WHERE metric_name = 'made_up' AND host_name = $1::text))
+    AND minute >= $2::timestamptz AND minute < $3::timestamptz
+GROUP BY minute ORDER BY minute;

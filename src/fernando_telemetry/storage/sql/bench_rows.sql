@@ -1,16 +1,17 @@
 -- name: events
 -- Made-up events in the columns' order: skewed users, licences and names; sessions and traces
--- that lie beside each other in time; every value follows from the row's number.
+-- that lie beside each other in time; every value follows from the row's number. A licence has its
+-- names, so an hour falls into some seven hundred groups of the roll-up, however many rows it has.
 -- $1 first int8, $2 last int8: numbers of the rows
 -- $3 start timestamptz, $4 seconds float8: the time between two rows
 SELECT (lpad(to_hex((extract(epoch FROM time) * 1000)::bigint), 12, '0') || '7'
         || lpad(to_hex(n), 11, '0') || lpad(to_hex(h1 & 281474976710655), 8, '0'))::uuid
         AS event_id,
     time - u2 * interval '2 s' AS event_timestamp,
-    (enum_range(NULL::event_type))[1 + floor(7 * u1 ^ 3)::int] AS event_type,
-    CASE WHEN n % 499979 = 7 THEN 'rare_event' ELSE 'event_' || floor(200 * u1 ^ 3)::int END
+    (enum_range(NULL::event_type))[1 + floor(7 * u3 ^ 3)::int] AS event_type,
+    CASE WHEN n % 499979 = 7 THEN 'rare_event' ELSE 'event_' || floor(200 * u3 ^ 3)::int END
         AS event_name,
-    'category_' || floor(12 * u1 ^ 3)::int AS event_category,
+    'category_' || floor(12 * u3 ^ 3)::int AS event_category,
     CASE WHEN n % 499979 = 11 THEN 'user-rare' WHEN u2 < 0.1 THEN NULL
         ELSE 'user-' || floor(50000 * u3 ^ 3)::int END AS user_id,
     CASE WHEN n % 499979 = 13 THEN 'licence-rare'
@@ -30,7 +31,7 @@ SELECT (lpad(to_hex((extract(epoch FROM time) * 1000)::bigint), 12, '0') || '7'
     NULL::text AS span_id,
     time AS ingested_at,
     (h2 & 63)::smallint AS shard,
-    (1::bigint << 40) | (n / 16384) AS flush_id
+    n / 16384 + 1 AS flush_id
 FROM (SELECT n, h1, h2, $3::timestamptz + n * $4::float8 * interval '1 s' AS time,
         (h1 & 1048575) / 1048576.0::float8 AS u1, (h2 & 1048575) / 1048576.0::float8 AS u2,
         (h1 >> 32 & 1048575) / 1048576.0::float8 AS u3
@@ -61,7 +62,7 @@ SELECT md5('t' || trace) AS trace_id, substr(md5(n::text), 1, 16) AS span_id,
     jsonb_build_object('endpoint', '/api/documents/process', 'region', 'eu-' || (h2 & 3)) AS tags,
     NULL::jsonb AS events, NULL::jsonb AS links,
     time AS ingested_at, (n % 16384)::int AS ordinal, (trace & 63)::smallint AS shard,
-    (1::bigint << 40) | (n / 16384) AS flush_id
+    n / 16384 + 1 AS flush_id
 FROM (SELECT n, h1, h2, n / 4000 * 500 + (h2 & 65535) % 500 AS trace,
         $3::timestamptz + n * $4::float8 * interval '1 s' AS time,
         (h1 & 1048575) / 1048576.0::float8 AS u1, (h2 & 1048575) / 1048576.0::float8 AS u2,
@@ -78,6 +79,24 @@ FROM (SELECT n, h1, h2, n / 4000 * 500 + (h2 & 65535) % 500 AS trace,
 SELECT (n % 64000 / 32)::int AS series_id,
     $3::timestamptz + (n / 64000 * 64000 + n % 32 * 2000 + n % 64000 / 32) * $4::float8
         * interval '1 s' AS time,
+    (hashint8extended(n, 1) & 1048575) / 1048.576::float8 AS value,
+    0::smallint AS shard, n / 64000 + 1 AS flush_id
+FROM generate_series($1::bigint, $2::bigint) AS n;
+
+-- name: series
+-- A thousand made-up series, with numbers that the server's own do not reach.
+INSERT INTO metric_series (series_id, identity_hash, metric_name, metric_type, labels, host_name)
+OVERRIDING SYSTEM VALUE
+SELECT n, md5('series' || n)::uuid, 'made_up', 'gauge', '{}', 'host-' || n
+FROM generate_series(1000, 1999) AS n
+ON CONFLICT DO NOTHING;
+
+-- name: series_samples
+-- Samples of these series, in turns, in the columns' order.
+-- $1 first int8, $2 last int8: numbers of the rows
+-- $3 start timestamptz, $4 seconds float8: the time between two rows
+SELECT (1000 + n % 1000)::int AS series_id,
+    $3::timestamptz + n * $4::float8 * interval '1 s' AS time,
     (hashint8extended(n, 1) & 1048575) / 1048.576::float8 AS value,
     0::smallint AS shard, (1::bigint << 40) | (n / 64000) AS flush_id
 FROM generate_series($1::bigint, $2::bigint) AS n;

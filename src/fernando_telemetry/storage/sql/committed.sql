@@ -4,13 +4,21 @@
 -- A replica takes this lock mode too.
 LOCK TABLE flushes IN ACCESS SHARE MODE;
 
--- name: avoid_whole_scans
--- Statistics of a partition that is being written are stale; what follows has an index to go by.
-SET LOCAL enable_seqscan = off;
+-- name: keep_plans
+-- The next statement is planned once for the session: `flushes` has a partition for each day, and to
+-- plan a search of all of them takes longer than the search.
+SET LOCAL plan_cache_mode = force_generic_plan;
 
--- name: installation_id
--- The id that cursors are bound to.
-SELECT installation_id FROM installation;
+-- name: plan_anew
+-- As the session has it: a plan for the values it is given.
+SET LOCAL plan_cache_mode = DEFAULT;
+
+-- name: facts
+-- The id that cursors are bound to, the highest lane, and whether this is the database that lanes are
+-- made in.
+SELECT installation_id, (SELECT coalesce(max(lane), 0) FROM lanes) AS highest_lane,
+    NOT pg_is_in_recovery() AS is_primary
+FROM installation;
 
 -- name: lanes
 -- The lanes a cursor looks at: those above the highest it knows and those it has a place in.
@@ -20,10 +28,6 @@ UNION ALL
 SELECT lane, last_number, pruned_through FROM lanes
 WHERE lane = ANY ($2::int4[]) AND lane <= $1::int4
 ORDER BY lane;
-
--- name: highest_lane
--- The highest lane, and whether this is the database that lanes are made in.
-SELECT coalesce(max(lane), 0) AS lane, NOT pg_is_in_recovery() AS is_primary FROM lanes;
 
 -- name: newest_numbers
 -- Number of the last flush that shows, of each lane that has one.
@@ -57,6 +61,17 @@ CROSS JOIN LATERAL (
 -- name: oldest_flush
 -- Since which day flushes are kept.
 SELECT min(committed_on)::timestamptz FROM flushes;
+
+-- name: partitions
+-- Partitions of the named tables with their bounds, without those dropped since the snapshot.
+-- $1 tables text[]
+SELECT p.relname::text AS parent, quote_ident(c.relname) AS partition,
+    pg_get_expr(c.relpartbound, 0) AS bounds
+FROM pg_inherits i
+JOIN pg_class p ON p.oid = i.inhparent
+JOIN pg_class c ON c.oid = i.inhrelid
+WHERE p.relname = ANY ($1::text[]) AND p.relnamespace = current_schema()::regnamespace
+    AND c.relpartbound IS NOT NULL AND to_regclass(quote_ident(c.relname)) IS NOT NULL;
 
 -- name: event_rows
 -- Events of one flush.

@@ -7,9 +7,10 @@ SELECT pg_advisory_xact_lock(1179603533, 2);
 SELECT installed_at FROM installation;
 
 -- name: existing
--- Partitions of the named tables with their bounds as PostgreSQL prints them.
+-- Partitions of the named tables with their bounds as PostgreSQL prints them. Bounds name no columns,
+-- so no table is named for them: it would be locked, and behind a drop waited for and then missing.
 -- $1 tables text[]
-SELECT p.relname::text AS parent, pg_get_expr(c.relpartbound, c.oid) AS bounds
+SELECT p.relname::text AS parent, pg_get_expr(c.relpartbound, 0) AS bounds
 FROM pg_inherits i
 JOIN pg_class p ON p.oid = i.inhparent
 JOIN pg_class c ON c.oid = i.inhrelid

@@ -28,7 +28,7 @@ SELECT set_config('client_connection_check_interval', '2s', false);
 -- $1 tables text[]
 -- $2 marks text[]: by table
 SELECT p.relname::text AS parent, c.relname::text AS partition, c.oid::bigint AS oid,
-    pg_get_expr(c.relpartbound, c.oid) AS bounds, d.description AS mark
+    pg_get_expr(c.relpartbound, 0) AS bounds, d.description AS mark
 FROM unnest($1::text[], $2::text[]) AS wanted (parent, mark)
 JOIN pg_class p ON p.relname = wanted.parent AND p.relnamespace = current_schema()::regnamespace
 JOIN pg_inherits i ON i.inhparent = p.oid

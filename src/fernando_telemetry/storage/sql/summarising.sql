@@ -22,16 +22,18 @@ WHERE p.relname = ANY ($1::text[]) AND p.relnamespace = current_schema()::regnam
 ORDER BY c.oid, x.oid;
 
 -- name: pages
--- Length of partitions in pages; no row for one that is gone.
+-- Length of partitions in pages; no row for one that is gone, 0 where it goes right now.
 -- $1 partitions int8[]: their oids
 SELECT oid::bigint AS oid,
-    (pg_relation_size(oid) / current_setting('block_size')::int)::bigint AS pages
+    coalesce(pg_relation_size(oid) / current_setting('block_size')::int, 0)::bigint AS pages
 FROM pg_class WHERE oid = ANY ($1::int8[]::oid[]);
 
 -- name: summarise
--- Summarises ranges of pages, and tells how many were not.
+-- Summarises ranges of pages, and tells how many were not; NULL where the index is gone.
 -- $1 index int8: its oid
 -- $2 first int8, $3 last int8: first pages of the first and last range
 -- $4 pages int8: of a range
-SELECT coalesce(sum(brin_summarize_range($1::int8::oid::regclass, page)), 0)::bigint
-FROM generate_series($2::int8, $3::int8, $4::int8) AS page;
+SELECT CASE WHEN EXISTS (SELECT FROM pg_class WHERE oid = $1::int8::oid) THEN (
+    SELECT coalesce(sum(brin_summarize_range($1::int8::oid::regclass, page)), 0)::bigint
+    FROM generate_series($2::int8, $3::int8, $4::int8) AS page
+) END;

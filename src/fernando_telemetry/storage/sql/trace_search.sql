@@ -4,6 +4,22 @@
 -- $2 end timestamptz, exclusive
 SELECT trace_id FROM traces WHERE start_time >= $1 AND start_time < $2
 
+-- name: span_places
+-- Places of the spans of a time range; the list adds its filter, place and order.
+-- $1 start timestamptz
+-- $2 end timestamptz, exclusive
+SELECT start_time, trace_id, span_id, flush_id, ordinal FROM traces
+WHERE start_time >= $1 AND start_time < $2
+
+-- name: earliest_starts
+-- Start of the earliest span in a time range, of each of some traces.
+-- $1 start timestamptz
+-- $2 end timestamptz, exclusive
+-- $3 trace_ids text[]
+SELECT trace_id, min(start_time) AS start_time FROM traces
+WHERE start_time >= $1 AND start_time < $2 AND trace_id = ANY ($3::text[])
+GROUP BY trace_id;
+
 -- name: trace_starts
 -- Start of the earliest span in a time range, by trace; the search adds which traces, how they are
 -- grouped, its place and its order. min(trace_id) is the group's trace_id.

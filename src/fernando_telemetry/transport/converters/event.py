@@ -5,11 +5,18 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Final
 
-from fernando.telemetry.v1 import Event, EventType, SummarizeEventsRequest
+from fernando.telemetry.v1 import (
+    Event,
+    EventType,
+    SummarizeEventsRequest,
+    TailEventsRequest,
+    TailEventsResponse,
+)
 from fernando.telemetry.v1 import EventSummary as EventSummaryMessage
 from fernando_telemetry.domain.vocabulary import EVENT_TYPES
 from fernando_telemetry.queries.events import EventSummary
 from fernando_telemetry.queries.pages import Row
+from fernando_telemetry.queries.tails import Tailed, TailRequest
 from fernando_telemetry.transport.converters.timestamp import timedelta_of, timestamp_of
 
 _TYPES: Final = {word: EventType.Value(f"EVENT_TYPE_{word.upper()}") for word in EVENT_TYPES}
@@ -60,3 +67,21 @@ def event_summary_message(summary: EventSummary) -> EventSummaryMessage:
         avg_duration_ms=summary.avg_duration_ms,
         p95_duration_ms=summary.p95_duration_ms,
     )
+
+
+def tail_request(message: TailEventsRequest) -> TailRequest:
+    """Give what a tail asks for."""
+    return TailRequest(message.filter, message.max_events_per_second, message.cursor)
+
+
+def tailed_event(row: Row) -> bytes:
+    """Give an event as a response of its own: responses one after another are one of them all."""
+    return TailEventsResponse(events=[event_message(row)]).SerializeToString()
+
+
+def tail_response(tailed: Tailed) -> TailEventsResponse:
+    """Give some events, made by `tailed_event`, as a message."""
+    response = TailEventsResponse.FromString(b"".join(tailed.events))
+    response.dropped_count = tailed.dropped
+    response.cursor = tailed.cursor
+    return response

@@ -19,7 +19,7 @@ from fernando_telemetry.domain import limits
 from fernando_telemetry.domain.flush_ids import commit_token
 from fernando_telemetry.domain.verdicts import Tally, Verdict
 from fernando_telemetry.domain.vocabulary import BATCH_REFUSALS, RECORD_KINDS, VERDICTS
-from fernando_telemetry.ingest.group_commit import Outcome
+from fernando_telemetry.ingest.pending import Outcome
 from fernando_telemetry.ingest.stream import Ack, GoAway, Message, Welcome
 
 CONTRACT_REVISION = 1

@@ -19,8 +19,10 @@ from fernando_telemetry.queries.pages import Row, SampleRow
 from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.timestamp import timestamp_of
 
-_TYPES: Final = {word: MetricType.Value(f"METRIC_TYPE_{word.upper()}") for word in METRIC_TYPES}
-_TEMPORALITIES: Final[dict[str | None, Temporality.ValueType]] = {
+TYPE_NUMBERS: Final = {
+    word: MetricType.Value(f"METRIC_TYPE_{word.upper()}") for word in METRIC_TYPES
+}
+TEMPORALITY_NUMBERS: Final[dict[str | None, Temporality.ValueType]] = {
     None: Temporality.TEMPORALITY_UNSPECIFIED,
     **{word: Temporality.Value(f"TEMPORALITY_{word.upper()}") for word in TEMPORALITIES},
 }
@@ -78,14 +80,14 @@ class SystemMetrics:
 def _fields(series: Row) -> dict[str, Any]:
     return {
         "metric_name": series["metric_name"],
-        "metric_type": _TYPES[series["metric_type"]],
+        "metric_type": TYPE_NUMBERS[series["metric_type"]],
         "metric_unit": series["metric_unit"] or "",
         "service_name": series["service_name"] or "",
         "host_name": series["host_name"] or "",
         "instance_id": series["instance_id"] or "",
         "labels": json.loads(series["labels"]),
         "license_id": series["license_id"] or "",
-        "temporality": _TEMPORALITIES[series["temporality"]],
+        "temporality": TEMPORALITY_NUMBERS[series["temporality"]],
         "series_id": series["identity_hash"].hex,
     }
 

@@ -1,10 +1,24 @@
-"""Traces: the request for one, and its summary."""
+"""Traces: the request for one, its summary, and the graph of services."""
 
 from __future__ import annotations
 
-from fernando.telemetry.v1 import GetTraceRequest, SpanFlag, TraceSpan
+from fernando.telemetry.v1 import (
+    GetServiceGraphRequest,
+    GetServiceGraphResponse,
+    GetTraceRequest,
+    ServiceEdge,
+    ServiceNode,
+    SpanFlag,
+    TraceSpan,
+)
 from fernando.telemetry.v1 import TraceSummary as TraceSummaryMessage
-from fernando_telemetry.queries.traces import TraceRequest, TraceRow, TraceSummary
+from fernando_telemetry.queries.traces import (
+    GraphRequest,
+    ServiceGraph,
+    TraceRequest,
+    TraceRow,
+    TraceSummary,
+)
 from fernando_telemetry.transport.converters.query import time_range_of
 from fernando_telemetry.transport.converters.span import span_message
 from fernando_telemetry.transport.converters.timestamp import timestamp_of
@@ -58,4 +72,43 @@ def trace_summary_message(summary: TraceSummary) -> TraceSummaryMessage:
         error_count=summary.error_count,
         orphan_count=summary.orphan_count,
         spans_by_service=summary.spans_by_service,
+    )
+
+
+def graph_request(message: GetServiceGraphRequest) -> GraphRequest:
+    """Give the request for a service graph.
+
+    Raises:
+        InvalidTimeRange: The time range is missing, half given or reversed.
+        InvalidField: It is out of the calendar.
+    """
+    return GraphRequest(
+        time_range_of(message.time_range), message.license_id, message.min_commit_token
+    )
+
+
+def service_graph_message(graph: ServiceGraph) -> GetServiceGraphResponse:
+    """Give a service graph as a message."""
+    return GetServiceGraphResponse(
+        nodes=[
+            ServiceNode(
+                service_name=node.service_name,
+                span_count=node.span_count,
+                error_count=node.error_count,
+                p50_duration_ms=node.p50_duration_ms,
+                p95_duration_ms=node.p95_duration_ms,
+            )
+            for node in graph.nodes
+        ],
+        edges=[
+            ServiceEdge(
+                client_service_name=edge.client_service_name,
+                server_service_name=edge.server_service_name,
+                call_count=edge.call_count,
+                error_count=edge.error_count,
+                p50_duration_ms=edge.p50_duration_ms,
+                p95_duration_ms=edge.p95_duration_ms,
+            )
+            for edge in graph.edges
+        ],
     )

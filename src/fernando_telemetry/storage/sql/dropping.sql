@@ -1,13 +1,15 @@
 -- name: try_lock
--- Lets one server at a time drop for room; held by the session.
+-- Lets one server at a time drop partitions of raw tables; held by the session.
 SELECT pg_try_advisory_lock(1179603533, 8);
 
 -- name: partitions
--- Partitions of the named tables: bounds, size with indexes, whether a DETACH was broken off, and
--- the comment that tells whose.
+-- Partitions of the named tables: bounds, size with and without indexes, whether a DETACH was
+-- broken off, and the comment that tells whose.
 -- $1 tables text[]
-SELECT p.relname::text AS parent, c.relname::text AS name,
-    pg_get_expr(c.relpartbound, c.oid) AS bounds, pg_total_relation_size(c.oid) AS bytes,
+SELECT p.relname::text AS parent, c.relname::text AS name, c.oid::int8 AS oid,
+    pg_get_expr(c.relpartbound, 0) AS bounds,
+    coalesce(pg_total_relation_size(c.oid), 0) AS bytes,
+    coalesce(pg_relation_size(c.oid), 0) AS heap_bytes,
     i.inhdetachpending AS pending, obj_description(c.oid, 'pg_class') AS mark
 FROM pg_inherits i
 JOIN pg_class p ON p.oid = i.inhparent
