@@ -8,7 +8,7 @@ them into errors of the domain.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -187,13 +187,14 @@ def translated(*, query: bool = False) -> Iterator[None]:
 class SessionPool:
     """Sessions of one DSN, opened on demand; a caller waits while all are in use.
 
+    What a caller sets, opens or locks is its transaction's and ends with it, so nothing is asked of
+    a session that is given back: a database that hangs would let that fail behind a commit, and in
+    a task of the driver's that a cancelled caller no longer awaits.
+
     Args:
         settings: How each session is opened.
         size: Greatest number of sessions at once.
     """
-
-    # Takes back what a lent session has set; None: the driver's statement.
-    _reset: Callable[[Any], Awaitable[None]] | None = None
 
     def __init__(self, settings: SessionSettings, size: int) -> None:
         self._settings = settings
@@ -211,7 +212,7 @@ class SessionPool:
 
                 connecting: Any = connect_one
                 self._pool = await asyncpg.create_pool(
-                    min_size=0, max_size=self._size, connect=connecting, reset=self._reset
+                    min_size=0, max_size=self._size, connect=connecting, reset=_nothing
                 )
             return self._pool
 
@@ -236,14 +237,14 @@ class SessionPool:
                 if isinstance(error, TimeoutError) or not ask_to_stop:
                     connection.terminate()
                 else:
-                    await transaction.rollback()
+                    await self._roll_back(connection, transaction)
                 raise
             except asyncpg.ReadOnlySQLTransactionError:
                 await self._let_go(connection, pool)
                 raise
             except BaseException:
                 if not connection.is_closed():
-                    await transaction.rollback()
+                    await self._roll_back(connection, transaction)
                 raise
             try:
                 await transaction.commit()
@@ -251,6 +252,15 @@ class SessionPool:
                 # Whether it is done is not known; the session still takes itself to be in it.
                 connection.terminate()
                 raise
+
+    @staticmethod
+    async def _roll_back(connection: Any, transaction: Any) -> None:
+        """End a transaction without its work; a session that will not is dropped."""
+        try:
+            await transaction.rollback()
+        except BaseException:
+            connection.terminate()
+            raise
 
     @property
     def _patience_seconds(self) -> float:
@@ -282,13 +292,7 @@ async def _nothing(_: Any) -> None:
 
 
 class ReaderPool(SessionPool):
-    """Sessions for queries, on the read DSN.
-
-    What a query sets or opens is its transaction's and ends with it, which spares the statement
-    that takes back what a session has set.
-    """
-
-    _reset = staticmethod(_nothing)
+    """Sessions for queries, on the read DSN."""
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[Connection]:

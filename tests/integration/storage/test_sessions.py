@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 import pytest
@@ -75,6 +77,52 @@ async def test_a_reader_is_lent_again_as_it_was_opened(database: str) -> None:
                 assert await lent.fetchrow(state) == before
     finally:
         await readers.close()
+
+
+async def test_nothing_is_asked_of_a_session_behind_its_commit(
+    control: ControlPool, database: str, connection: Any
+) -> None:
+    """A database that hangs would let that fail, and who was cancelled would not hear of it."""
+    readers = ReaderPool(session_settings(database), 1)
+    try:
+        async with control.transaction() as lent:
+            pids = [await lent.fetchval("SELECT pg_backend_pid()")]
+        async with readers.snapshot() as lent:
+            pids.append(await lent.fetchval("SELECT pg_backend_pid()"))
+        last = "SELECT array_agg(query) FROM pg_stat_activity WHERE pid = ANY($1)"
+        assert await connection.fetchval(last, pids) == ["COMMIT;", "COMMIT;"]
+    finally:
+        await readers.close()
+
+
+async def test_a_session_whose_rollback_was_cut_off_is_not_lent_again(
+    control: ControlPool,
+) -> None:
+    pids: list[int] = []
+    stopped = asyncio.Event()
+
+    async def fail() -> None:
+        async with control.transaction() as lent:
+            pids.append(await lent.fetchval("SELECT pg_backend_pid()"))
+            os.kill(pids[0], signal.SIGSTOP)
+            stopped.set()
+            raise ZeroDivisionError
+
+    async def answer() -> None:
+        async with control.transaction() as lent:
+            pids.append(await lent.fetchval("SELECT pg_backend_pid()"))
+
+    task = asyncio.create_task(fail())
+    try:
+        # From the stop to the rollback the task gives nobody else a turn.
+        await stopped.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await answer()
+        assert pids[0] != pids[1]
+    finally:
+        os.kill(pids[0], signal.SIGCONT)
 
 
 async def test_a_statement_alone_is_committed_and_a_lost_session_not_lent_again(
