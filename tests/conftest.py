@@ -26,7 +26,7 @@ from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.settings import Settings
 from fernando_telemetry.storage.migrating import migrate
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
-from fernando_telemetry.storage.sessions import ControlPool, SessionSettings
+from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 
 # Here, and not beside them: whichever folder's tests are collected first imports them.
 pytest.register_assert_rewrite(
@@ -174,6 +174,22 @@ async def connection(database: str) -> AsyncIterator[Any]:
     opened = await asyncpg.connect(database, server_settings={"TimeZone": "UTC"})
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+async def control(database: str) -> AsyncIterator[ControlPool]:
+    """A server's pool for what it coordinates, on the test's database."""
+    pool = ControlPool(session_settings(database), 4)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def readers(database: str) -> AsyncIterator[ReaderPool]:
+    """A server's pool for queries, on the test's database."""
+    pool = ReaderPool(session_settings(database), 4)
+    yield pool
+    await pool.close()
 
 
 @pytest.fixture

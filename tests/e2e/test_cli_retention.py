@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from fernando_telemetry.app import Application
 from fernando_telemetry.storage.sessions import ControlPool
-from tests.conftest import session_settings
 from tests.e2e.test_cli_send_query import on_terminal, run
 from tests.integration.storage.retained_rows import ROWS, add_rows, left
-
-
-@pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 1)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ from grpc import aio
 
 from fernando_telemetry.app import Application
 from fernando_telemetry.settings import Settings
+from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import Serving
 from tests.e2e.processes import environment
 from tests.e2e.test_cli_send_query import PATIENCE_SECONDS, PROGRAM, read_terminal, run
 from tests.integration.ingest.ingest_call import ingest, request
 from tests.integration.ingest.records import event, stamp
-from tests.integration.queries.rows import copy
+from tests.integration.queries.rows import copy, make_partition
 from tests.integration.queries.rows import event as event_row
 
 
@@ -31,7 +32,7 @@ def place(server: Application) -> tuple[str, str]:
 
 
 async def test_verify_finds_and_rebuild_mends(
-    channel: aio.Channel, connection: Any, place: tuple[str, str]
+    channel: aio.Channel, connection: Any, control: ControlPool, place: tuple[str, str]
 ) -> None:
     await ingest(channel, request(*(event(f"n{number}") for number in range(5))))
     said = (await run("rollups", "verify", *place)).checked()
@@ -43,6 +44,7 @@ async def test_verify_finds_and_rebuild_mends(
     assert re.search(r"^event_type_hours: \d+ hours, by event_hours, ", said.out, re.MULTILINE)
     # As a server of an older release writes: no deltas.
     hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=3)
+    await make_partition(control, "telemetry_events", hour)
     await copy(connection, "telemetry_events", [event_row(hour)])
     said = await run("rollups", "verify", *place)
     assert (

@@ -10,11 +10,8 @@ import pytest
 
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.faults.server_process import serve
-from tests.integration.conftest import control
 from tests.integration.ingest.locks import becomes
 from tests.integration.storage.retained_rows import add_rows, ago, rows_left
-
-__all__ = ["control"]
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 

@@ -32,8 +32,10 @@ REQUEST_ID = "0198a3b2-0000-7000-8000-000000000001"
 async def test_a_deadline_in_mid_commit(channel: aio.Channel, connection: Any) -> None:
     data = request(event(), request_id=REQUEST_ID)
     async with held(connection):
-        failure = await ingest_failure(channel, data, timeout=0.3)
-        assert failure.code is StatusCode.DEADLINE_EXCEEDED
+        # Long enough that it passes behind the begin of the flush, however busy the machine is.
+        call = asyncio.create_task(ingest_failure(channel, data, timeout=3))
+        await a_writer_waits(connection)
+        assert (await call).code is StatusCode.DEADLINE_EXCEEDED
         await a_writer_waits(connection)
     await becomes(connection, COUNT, 1)
     answer = await ingest(channel, data)

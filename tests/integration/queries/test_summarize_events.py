@@ -6,7 +6,6 @@ import asyncio
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -56,13 +55,6 @@ BOTH = (
 )
 sql = load("fold")
 rollup_sql = load("event_rollup")
-
-
-@pytest.fixture
-async def control(database: str) -> AsyncIterator[ControlPool]:
-    pool = ControlPool(session_settings(database), 2)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture

@@ -49,10 +49,8 @@ async def proof(database: str) -> AsyncIterator[RollupProof]:
 
 
 @pytest.fixture
-async def fold(database: str) -> AsyncIterator[Fold]:
-    pool = ControlPool(session_settings(database), 2)
-    yield Fold(pool, session_settings(database), TERMS)
-    await pool.close()
+def fold(control: ControlPool, database: str) -> Fold:
+    return Fold(control, session_settings(database), TERMS)
 
 
 @pytest.fixture(autouse=True)

@@ -63,10 +63,8 @@ def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def fold(database: str) -> AsyncIterator[Fold]:
-    pool = ControlPool(session_settings(database), 2)
-    yield Fold(pool, session_settings(database), TERMS, [SPAN_ROLLUP])
-    await pool.close()
+def fold(control: ControlPool, database: str) -> Fold:
+    return Fold(control, session_settings(database), TERMS, [SPAN_ROLLUP])
 
 
 @pytest.fixture
