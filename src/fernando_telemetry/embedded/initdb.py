@@ -11,13 +11,8 @@ from pathlib import Path
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded.binaries import Binaries
 from fernando_telemetry.embedded.data_directory import HALF_MADE_PREFIX, DataDirectory
-from fernando_telemetry.embedded.postmaster import (
-    capture_file,
-    launch,
-    tail_lines,
-    tells_of_full_disk,
-    worst_line,
-)
+from fernando_telemetry.embedded.last_words import tail_lines, tells_of_full_disk, worst_line
+from fernando_telemetry.embedded.postmaster import capture_file, launch
 from fernando_telemetry.embedded.privileges import Identity
 
 # From here on PostgreSQL sorts alike on every machine without the C library's or ICU's help.

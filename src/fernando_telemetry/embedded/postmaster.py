@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from typing import IO, Literal
 from fernando_telemetry.domain.errors import StartupError
 from fernando_telemetry.embedded.binaries import Binaries
 from fernando_telemetry.embedded.data_directory import DataDirectory
+from fernando_telemetry.embedded.last_words import tail_lines, tells_of_full_disk, worst_line
 from fernando_telemetry.embedded.launcher import launch_command
 from fernando_telemetry.embedded.privileges import Identity
 from fernando_telemetry.embedded.run_directory import PORT
@@ -28,7 +28,6 @@ Tie = Literal["kernel", "watchdog"]
 _QUIT_TIMEOUT_SECONDS = 5.0
 # How long a leftover that shows no sign of ending is waited for.
 _LEFTOVER_PATIENCE_SECONDS = 5.0
-_TAIL_BYTES = 8192
 # WAL that stays after calm times, to be written again. A new file is 16 MB of zeros and a sync that
 # all commits wait for: 95 % took up to 80 ms, and 23 where old files are used again.
 _LEAST_KEPT_WAL_MIB = 80
@@ -183,7 +182,7 @@ class Postmaster:
         raise AssertionError("a wait without time-out cannot time out")
 
     def last_words(self) -> str:
-        """Give the last line that tells of an error, from its stderr or from its log."""
+        """Give the line that says most about its end, from its stderr or from its log."""
         lines = tail_lines(self._output)
         for path in self._directory.log.glob("*.log"):
             with contextlib.suppress(OSError), path.open("rb") as file:
@@ -245,27 +244,3 @@ def capture_file() -> IO[bytes]:
         with contextlib.suppress(OSError):
             return os.fdopen(os.memfd_create("postgresql-output"), "w+b")
     return tempfile.TemporaryFile()
-
-
-def tail_lines(file: IO[bytes], since: int = 0) -> list[str]:
-    """Give the last lines of a file, at most 8 KiB of it and none from before offset `since`."""
-    end = file.seek(0, os.SEEK_END)
-    # A log that is shorter now was begun anew.
-    file.seek(max(since if since <= end else 0, end - _TAIL_BYTES))
-    lines = file.read().decode("utf-8", "replace").splitlines()
-    return [line.strip() for line in lines if line.strip()]
-
-
-def tells_of_full_disk(lines: list[str]) -> bool:
-    """Tell whether one of the lines is about a disk, or a quota, that is used up."""
-    marks = (os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT))
-    return any(mark in line for line in lines for mark in marks)
-
-
-def worst_line(lines: list[str]) -> str:
-    """Give the line that says most about a failure: the last error, else the last line."""
-    for mark in ("PANIC:", "FATAL:", "ERROR:", "error:"):
-        for line in reversed(lines):
-            if mark in line:
-                return line
-    return lines[-1] if lines else "(it said nothing)"
