@@ -27,6 +27,7 @@ from fernando_telemetry.domain.errors import Overloaded, TooLarge
 from fernando_telemetry.embedded.owner_lock import OwnerLock, write_server_file
 from fernando_telemetry.transport.status import DETAILS_TRAILER, status_of
 from tests.e2e.processes import environment
+from tests.ports import free_port
 
 PROGRAM = (sys.executable, "-m", "fernando_telemetry")
 # A run takes a second of the processor, and took half a minute at ten processes a core.
@@ -443,7 +444,7 @@ class TestTroubles:
         assert len(ended.err.splitlines()) == 1
 
     async def test_unreachable_server(self) -> None:
-        address = f"127.0.0.1:{closed_port()}"
+        address = f"127.0.0.1:{free_port()}"
         for command in (
             ("query", "events"),
             ("send", "event", "--event-type", "user_action", "--event-name", "x"),
@@ -481,7 +482,7 @@ class TestTroubles:
         assert words in " ".join(ended.err.split())
 
     async def test_a_proxy_of_the_environment_is_left_aside(self, target: tuple[str, str]) -> None:
-        proxy = f"http://127.0.0.1:{closed_port()}"
+        proxy = f"http://127.0.0.1:{free_port()}"
         ended = await run("query", "events", *target, http_proxy=proxy, https_proxy=proxy)
         assert "0 events" in ended.checked().err
 
@@ -503,13 +504,6 @@ class TestTroubles:
         assert (process.returncode, out, err) == (130, b"", b"")
 
 
-def closed_port() -> int:
-    """Give a port that nobody listens on."""
-    with socket.create_server(("127.0.0.1", 0)) as once:
-        port: int = once.getsockname()[1]
-        return port
-
-
 async def test_the_server_of_the_data_directory_is_the_default(
     server: Application, tmp_path: Path
 ) -> None:
@@ -525,7 +519,7 @@ async def test_the_server_of_the_data_directory_is_the_default(
         assert "0 events" in by_setting.checked().err
     finally:
         lock.release()
-    port = str(closed_port())
+    port = str(free_port())
     ended = await run("query", "events", FERNANDO_DATA_DIR=str(folder), FERNANDO_PORT=port)
     assert f"No server answers at 127.0.0.1:{port} " in ended.err
 

@@ -19,6 +19,7 @@ from fernando_telemetry.settings import Settings
 from tests.conftest import Serving
 from tests.e2e.processes import environment
 from tests.e2e.test_cli_send_query import PATIENCE_SECONDS, PROGRAM, run, store_events
+from tests.ports import free_port
 
 
 @asynccontextmanager
@@ -98,15 +99,15 @@ async def test_on_a_terminal_each_event_is_one_line(server: Application) -> None
 
 
 async def test_it_goes_on_when_the_server_is_back(settings: Settings, serving: Serving) -> None:
-    async with serving(settings) as app:
-        again = settings.model_copy(update={"port": app.port})
+    lasting = settings.model_copy(update={"port": free_port()})
+    async with serving(lasting) as app:
         running = following(app, "--json")
         process = await running.__aenter__()
         await store(app, 1, user_id="before")
         assert json.loads(await line(process))["user_id"] == "before"
     try:
         assert "connection lost" in await complaint(process)
-        async with serving(again) as app:
+        async with serving(lasting) as app:
             await store(app, 1, user_id="meanwhile")
             assert "connected again" in await complaint(process)
             await store(app, 1, user_id="after")

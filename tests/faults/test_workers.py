@@ -20,6 +20,7 @@ from tests.faults.numbered_producer import NumberedProducer
 from tests.faults.server_process import ServerProcess, serve, until
 from tests.faults.stored_once import assert_stored_once
 from tests.integration.embedded.processes import until_none_lives
+from tests.ports import free_port
 
 pytestmark = [
     pytest.mark.faults,
@@ -149,7 +150,7 @@ async def test_a_killed_parent_takes_everything_with_it(
     """Workers and PostgreSQL end, and the next server has port and data at once."""
     data_dir = tmp_path / "data"
     everybody = producers("kept")
-    port = 0
+    port = free_port()
     for turn in range(2):
         async with serve(
             data_dir,
@@ -159,7 +160,6 @@ async def test_a_killed_parent_takes_everything_with_it(
             workers=WORKERS,
             port=port,
         ) as server:
-            port = int(server.address.rpartition(":")[2])
             stop = asyncio.Event()
             streams = [asyncio.create_task(one.run(server.address, stop)) for one in everybody]
             wanted = {one.name: one.ledger.acks + 5 for one in everybody}
