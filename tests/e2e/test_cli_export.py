@@ -30,10 +30,12 @@ from fernando_telemetry.domain.calendar import midnight
 from fernando_telemetry.settings import Settings
 from tests.e2e.processes import environment
 from tests.e2e.test_cli_send_query import PROGRAM, Ended, read_terminal, run
+from tests.integration.ingest.locks import held
 from tests.integration.ingest.records import columns, event, kpi, sample, span
 from tests.integration.queries import rows
 from tests.integration.queries.exports import EVENT, asked, export, ingest, stamped
 from tests.integration.storage.lanes import flush, open_lane
+from tests.ports import free_port
 
 
 @pytest.fixture
@@ -309,20 +311,27 @@ async def test_one_that_was_killed_is_cleared_away_by_the_next(
     connection: Any, target: tuple[str, str], out: Path
 ) -> None:
     await many(connection)
+    tomorrow = midnight(now()) + timedelta(days=1)
+    await rows.copy(connection, "telemetry_events", [rows.event(tomorrow, flush_id=0)])
+    partition = await connection.fetchval(
+        "SELECT tableoid::regclass::text FROM telemetry_events WHERE event_timestamp = $1", tomorrow
+    )
     flags = ("export", "events", "--out", str(out), *target)
-    process = await asyncio.create_subprocess_exec(*PROGRAM, *flags, env=environment())
-    async with asyncio.timeout(30):
-        while not list(out.glob("events/day=*/.part-*.tmp")):
-            await asyncio.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    await process.wait()
+    # It cannot come to its end, however long it takes to see its first file.
+    async with held(connection, partition):
+        process = await asyncio.create_subprocess_exec(*PROGRAM, *flags, env=environment())
+        async with asyncio.timeout(60):
+            while not list(out.glob("events/day=*/.part-*.tmp")):
+                await asyncio.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        await process.wait()
     # One that had just published its files, and not its manifest.
     day = next(out.glob("events/day=*"))
     (day / "part-000001-0007.parquet").write_bytes(b"half")
     (day / "mine.parquet.txt").write_text("kept")
     assert list(out.glob("events/manifests/*.json")) == []
     manifest = await exported("events", out, *target)
-    assert manifest["row_count"] == 30_000
+    assert manifest["row_count"] == 30_001
     assert files_in(out) == sorted(
         [
             "events/manifests/000001.json",
@@ -373,9 +382,9 @@ async def test_a_terminal_shows_how_far_it_is(
 
 async def taken_from_two(settings: Settings, request: Any) -> tuple[ExportStream, list[str]]:
     """Take an export from a server that another one replaces meanwhile; gives its event ids."""
-    first = Application(settings)
+    lasting = settings.model_copy(update={"port": free_port()})
+    first, second = Application(lasting), Application(lasting)
     await first.start()
-    second = Application(settings.model_copy(update={"port": first.port}))
 
     async def replace() -> None:
         await first.stop()

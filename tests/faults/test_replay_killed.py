@@ -7,6 +7,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from grpc import aio
 
@@ -21,6 +22,7 @@ from tests.integration.ingest.rejects import KEPT, replay
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]
 
 RECORDS_A_ROUND = 700
+LAST_KEPT = "SELECT FROM rejected_records ORDER BY rejected_at DESC, rejected_id DESC LIMIT 1"
 STORED = "SELECT count(*) FROM telemetry_events"
 BOTH = """
 SELECT count(*) FROM telemetry_events e
@@ -56,6 +58,10 @@ async def test_a_killed_replay_neither_loses_nor_doubles(
         await reject(channel, connection, count)
     for turn in range(rounds):
         log = tmp_path / f"log-{turn}"
+        holder = await asyncpg.connect(database)
+        if turn == 0:
+            # It cannot come to its end before the kill, however late that comes.
+            await holder.execute(f"BEGIN; {LAST_KEPT} FOR UPDATE")
         async with serve(tmp_path / "data", log, dsn=database) as process:
             before = await connection.fetchval(STORED)
             wanted = min(before + chance.randrange(1, RECORDS_A_ROUND), count - 1)
@@ -66,6 +72,7 @@ async def test_a_killed_replay_neither_loses_nor_doubles(
                 await process.kill()
                 await asyncio.gather(running, return_exceptions=True)
             process.assert_no_traceback()
+            await holder.close()
             await no_session_is_left(connection)
         stored, kept = await connection.fetchval(STORED), await connection.fetchval(KEPT)
         assert stored + kept == count
