@@ -55,13 +55,19 @@ async def assert_stored_once(
 
     Every acknowledged batch is stored exactly once, whole, in one flush; nothing else is stored
     but whole batches that were offered; marks and progress say the same; a flush's row counts its
-    rows; lanes and numbers rise without a gap in the lanes.
+    rows; lanes and numbers rise without a gap in the lanes. All of it is read as it is at one
+    moment: a batch whose stream was cut may be committed meanwhile.
 
     Args:
-        connection: To the database.
+        connection: To the database; not in a transaction.
         producers: Those with their ledgers.
         rows: Query of the rows of their batches.
     """
+    async with connection.transaction(isolation="repeatable_read", readonly=True):
+        return await _stored_once(connection, producers, rows)
+
+
+async def _stored_once(connection: Any, producers: Iterable[NumberedProducer], rows: str) -> Stored:
     by_name = {producer.name: producer.ledger for producer in producers}
     stored = await stored_batches(connection, rows)
     for (name, sequence), row in stored.items():
