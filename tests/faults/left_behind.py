@@ -28,6 +28,14 @@ def stopped() -> Iterator[list[int]]:
     go_on(pids)
 
 
+def stand_still(pids: Iterable[int], stopped: list[int]) -> None:
+    """Stop processes and note them; one may have ended since it was looked for."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+
+
 def go_on(pids: Iterable[int]) -> None:
     """Let stopped processes go on, those that still are there."""
     for pid in pids:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
-import signal
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +21,7 @@ import pytest
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.settings import Settings
 from tests.faults.going_away import check, flowing, streaming
+from tests.faults.left_behind import stand_still
 from tests.faults.numbered_producer import NumberedProducer
 from tests.faults.server_process import ServerProcess, serve
 from tests.faults.wire import socket_of
@@ -152,9 +151,8 @@ async def test_a_primary_that_fell_silent_is_left(
         async with streaming(server.address, producers):
             lanes = await _execute(pair.primary.dsn, "SELECT count(*) FROM lanes")
             # The postmaster first: it would start no process that is missed then.
-            for pid in (pair.primary.postmaster_pid, *living_postgres(pair.primary.data_dir)):
-                stopped.append(pid)
-                os.kill(pid, signal.SIGSTOP)
+            stand_still([pair.primary.postmaster_pid], stopped)
+            stand_still(living_postgres(pair.primary.data_dir), stopped)
             await pair.promote()
             await flowing(producers)
         await _assert_moved(server, pair, lanes)
