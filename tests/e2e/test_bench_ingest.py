@@ -30,9 +30,12 @@ RATE_KEYS = {
     "seconds",
 }
 SMALL = ("--seconds", "0.3", "--rounds", "1", "--batch-records", "1000")
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc/self/smaps_rollup"
-)
+pytestmark = [
+    pytest.mark.timeout(300),
+    pytest.mark.skipif(
+        not Path("/proc/self/smaps_rollup").exists(), reason="needs /proc/self/smaps_rollup"
+    ),
+]
 
 
 async def _bench(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from fernando_telemetry.settings import Settings
 from tests.e2e import recorded_files
 from tests.e2e.recorded_files import Stored
 
+pytestmark = pytest.mark.timeout(300)
 ROOT = Path(__file__).resolve().parents[2]
 RETENTION_OFF = {
     f"retention_{kind}_days": 0 for kind in ("events", "metrics", "business", "traces")

@@ -26,7 +26,7 @@ from tests.faults.proxy import Cut, proxied
 from tests.faults.server_process import serve, until
 from tests.faults.stored_once import assert_stored_once
 
-pytestmark = pytest.mark.faults
+pytestmark = [pytest.mark.faults, pytest.mark.timeout(240)]
 
 LOST = [Cut.BEFORE, Cut.RACE, Cut.AFTER, Cut.SILENCE]
 
