@@ -24,6 +24,8 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc"),
 ]
+# The first flush of a server waits for a partition to be made.
+UNARY_WAIT_SECONDS = 30
 BUILD_WAITS = """
 SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event_type = 'Lock'
     AND application_name = 'fernando-telemetry maintenance'
@@ -35,7 +37,7 @@ async def _send(address: str, at: datetime, user_id: str) -> None:
     late = event(event_timestamp=stamp(at), user_id=user_id)
     request = IngestTelemetryRequest(records=TelemetryRecords(events=[late]))
     async with aio.insecure_channel(address) as channel:
-        await IngestServiceStub(channel).IngestTelemetry(request, timeout=30)
+        await IngestServiceStub(channel).IngestTelemetry(request, timeout=2 * UNARY_WAIT_SECONDS)
 
 
 async def opened(data_dir: Path) -> Any:
@@ -52,6 +54,7 @@ async def test_a_build_that_was_killed_is_done_anew(
         "pg_shared_buffers_mib": 16,
         "partition_length": "10 seconds",
         "seal_grace_seconds": 0,
+        "unary_wait_seconds": UNARY_WAIT_SECONDS,
     }
     partitions: list[str] = []
     for turn in range(request_share):
@@ -112,6 +115,7 @@ async def test_the_server_alone_is_killed_and_its_build_ends(
         "dsn": database,
         "partition_length": "10 seconds",
         "seal_grace_seconds": 0,
+        "unary_wait_seconds": UNARY_WAIT_SECONDS,
     }
     holder = await asyncpg.connect(database)
     async with serve(tmp_path / "a", tmp_path / "log-a", **settings) as server:

@@ -45,7 +45,12 @@ async def measure_retention(options: IngestOptions, report: Report) -> Figures:
     rows = min(options.preload_rows, MOST_ROWS) // DAYS
     async with (
         standing(
-            options, report, retention_interval_seconds=0, seal_grace_seconds=GRACE_SECONDS
+            options,
+            report,
+            retention_interval_seconds=0,
+            seal_grace_seconds=GRACE_SECONDS,
+            # One call has the partitions of all days made, which nobody shall give up.
+            unary_wait_seconds=CALL_SECONDS,
         ) as stand,
         aio.insecure_channel(stand.server.address) as channel,
         generating(_plan(stand)) as load,
