@@ -84,7 +84,8 @@ async def test_streams_are_stored_once_while_commits_are_cut(
     producers = [NumberedProducer(f"cut-{n}", random.Random(n), spoil=False) for n in range(6)]
     async with (
         proxied(database) as (proxy, dsn),
-        serve(tmp_path, tmp_path / "log", dsn=dsn, database_command_timeout_seconds=1) as server,
+        # A server has to start within it too.
+        serve(tmp_path, tmp_path / "log", dsn=dsn, database_command_timeout_seconds=2) as server,
     ):
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as running:
