@@ -11,7 +11,7 @@ import shutil
 import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -111,18 +111,40 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Em
         yield running
 
 
+class Templates:
+    """Migrated databases to be copied by each test, one for each day that the run meets."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._names: dict[date, str] = {}
+
+    async def of_today(self) -> str:
+        """Give the one with the partitions of today and tomorrow."""
+        now = datetime.now(UTC)
+        if now.date() not in self._names:
+            name = f"migrated_{now:%Y%m%d}"
+            connection = await asyncpg.connect(self._dsn)
+            await connection.execute(f"CREATE DATABASE {name}")
+            await connection.close()
+            settings = session_settings(with_database(self._dsn, name))
+            await migrate(settings, allowed=True)
+            control = ControlPool(settings, 1)
+            await Partitions(control, raw_tables()).ensure_ahead(now, 1)
+            await control.close()
+            self._names[now.date()] = name
+        return self._names[now.date()]
+
+
 @pytest.fixture(scope="session")
-async def template_database(postgres: EmbeddedPostgres) -> str:
+def templates(postgres: EmbeddedPostgres) -> Templates:
+    """The session's template databases."""
+    return Templates(postgres.dsn)
+
+
+@pytest.fixture
+async def template_database(templates: Templates) -> str:
     """A migrated database with today's partitions, to be copied by each test."""
-    connection = await asyncpg.connect(postgres.dsn)
-    await connection.execute("CREATE DATABASE migrated")
-    await connection.close()
-    dsn = with_database(postgres.dsn, "migrated")
-    await migrate(session_settings(dsn), allowed=True)
-    control = ControlPool(session_settings(dsn), 1)
-    await Partitions(control, raw_tables()).ensure_ahead(datetime.now(UTC), 1)
-    await control.close()
-    return "migrated"
+    return await templates.of_today()
 
 
 @pytest.fixture

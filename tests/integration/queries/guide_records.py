@@ -123,8 +123,10 @@ def grouped(rows: Iterable[Row], key: Callable[[Row], Any]) -> dict[Any, list[Ro
 
 
 def hour_of(moment: datetime, zone: str = "UTC") -> datetime:
-    """Give the start of the hour in a zone."""
-    return moment.astimezone(ZoneInfo(zone)).replace(minute=0, second=0, microsecond=0)
+    """Give the start of the hour in a zone, in UTC: a clock set back shows two hours alike."""
+    local = moment.astimezone(ZoneInfo(zone))
+    whole = local.replace(minute=0, second=0, microsecond=0)
+    return moment.astimezone(UTC) - (local - whole)
 
 
 def time_of(stamped: Any) -> datetime:

@@ -1,7 +1,8 @@
 """The indexes that the guide's queries use in sealed partitions, by EXPLAIN (ANALYZE).
 
 Eight days of rows, sealed as a server seals them. docs/reference/sql.md has the table that this
-file holds: which statement uses which index.
+file holds: which statement uses which index. NOW() stands still, so that a midnight that passes
+meanwhile makes no sealed day of today.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from fernando_telemetry.domain.calendar import midnight
 from fernando_telemetry.embedded import EmbeddedPostgres
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
-from tests.conftest import session_settings, with_database
+from tests.conftest import Templates, session_settings, with_database
 from tests.contract.repository import ROOT
 from tests.integration.queries.test_guide_sql import (
     EVENT_SUMMARY,
@@ -65,17 +66,26 @@ SELECT lpad(($2::int * {SPANS} + n / 5)::text, 32, '0'), lpad(n::text, 16, '0'),
     '{{}}', now(), 0, 1, n
 FROM generate_series(0, {SPANS - 1}) AS n
 """
+# Found before PostgreSQL's own; STABLE as that is, so that it is planned alike.
+_CLOCK = """
+CREATE SCHEMA clock;
+CREATE FUNCTION clock.now() RETURNS timestamptz STABLE PARALLEL SAFE COST 1 LANGUAGE plpgsql
+    AS $$BEGIN RETURN '{}'::timestamptz; END$$;
+SET search_path = clock, pg_catalog, public;
+"""
 
 
 @pytest.fixture(scope="module")
-async def sealed(postgres: EmbeddedPostgres, template_database: str) -> AsyncIterator[Any]:
+async def sealed(postgres: EmbeddedPostgres, templates: Templates) -> AsyncIterator[Any]:
     """A session on a database with sealed days behind today."""
     admin = await asyncpg.connect(postgres.dsn)
-    await admin.execute(f"CREATE DATABASE guide_plans TEMPLATE {template_database}")
+    await admin.execute(f"CREATE DATABASE guide_plans TEMPLATE {await templates.of_today()}")
     dsn = with_database(postgres.dsn, "guide_plans")
     control = ControlPool(session_settings(dsn), 2)
     session = await asyncpg.connect(dsn, server_settings={"TimeZone": "UTC", "jit": "off"})
-    today = midnight(datetime.now(UTC))
+    now = datetime.now(UTC)
+    await session.execute(_CLOCK.format(now.isoformat()))
+    today = midnight(now)
     days = [today - timedelta(days=back) for back in range(1, DAYS + 1)]
     tables = raw_tables()
     await Partitions(control, tables).ensure(dict.fromkeys(TIMES, days))
@@ -85,7 +95,6 @@ async def sealed(postgres: EmbeddedPostgres, template_database: str) -> AsyncIte
         await session.execute(_SAMPLES, day, series)
         await session.execute(_SPANS, day, back)
     sealing = sealer(dsn, control)
-    now = datetime.now(UTC)
     while await sealing.count_unsealed(now):
         await sealing.seal_due(now)
     yield session
@@ -103,8 +112,9 @@ class Scan:
     index: str
 
 
-def partition_of(table: str, day: datetime) -> str:
-    return f"{table}_p{day:%Y%m%d}"
+async def partition_of(session: Any, table: str, days_ago: int) -> str:
+    now: datetime = await session.fetchval("SELECT now()")
+    return f"{table}_p{now - timedelta(days=days_ago):%Y%m%d}"
 
 
 async def scans(session: Any, statement: str) -> list[Scan]:
@@ -128,7 +138,7 @@ def _scans(node: dict[str, Any], partition: str) -> Iterator[Scan]:
 
 async def sealed_scans(session: Any, statement: str, table: str) -> dict[str, set[str]]:
     """Give the short names of indexes that were used, by sealed partition; "": none."""
-    today = partition_of(table, datetime.now(UTC))
+    today = await partition_of(session, table, 0)
     found: dict[str, set[str]] = {}
     for scan in await scans(session, statement):
         if scan.partition.startswith(f"{table}_p") and scan.partition < today:
@@ -213,7 +223,7 @@ async def test_sealed_partitions_are_read_by_index(sealed: Any, case: Case) -> N
     found = await sealed_scans(sealed, case.statement, table)
     assert len(found) >= case.partitions
     # Where the range cuts a partition, its index of time may help, or do alone late in the day.
-    cut = partition_of(table, datetime.now(UTC) - timedelta(days=7))
+    cut = await partition_of(sealed, table, 7)
     for partition, used in found.items():
         assert used <= {case.index, "time"}, found
         assert case.index in used or partition == cut, found
@@ -230,8 +240,7 @@ async def test_sealed_partitions_are_read_by_index(sealed: Any, case: Case) -> N
 async def test_other_days_are_not_read(sealed: Any, statement: str, table: str) -> None:
     """Ranges are told apart by partitions first: 24 hours lie in two of them."""
     found = await sealed_scans(sealed, statement, table)
-    yesterday = partition_of(table, datetime.now(UTC) - timedelta(days=1))
-    assert set(found) <= {yesterday}
+    assert set(found) <= {await partition_of(sealed, table, 1)}
 
 
 def test_the_reference_names_every_case() -> None:

@@ -10,8 +10,6 @@ from fernando_telemetry.domain.calendar import midnight
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
 
-NOW = datetime.now(UTC)
-TODAY = midnight(NOW)
 ROWS = 5
 
 # $1 is the time, $2 the licence or NULL, $3 how many.
@@ -50,8 +48,8 @@ Left = set[tuple[str, int]]
 
 
 def ago(days: int) -> datetime:
-    """Give the midnight of so many days ago."""
-    return TODAY - timedelta(days=days)
+    """Give the midnight of so many days ago, as the server that cleans up counts them now."""
+    return midnight(datetime.now(UTC)) - timedelta(days=days)
 
 
 async def add_rows(
@@ -81,7 +79,7 @@ async def rows_left(connection: Any, table: str) -> dict[tuple[str, int], int]:
     found = await connection.fetch(
         f"SELECT coalesce(license_id, '') AS license_id, $1::date - ({_TIMES[table]} "
         f"AT TIME ZONE 'UTC')::date AS days, count(*) AS n FROM {table} {joined} GROUP BY 1, 2",
-        TODAY,
+        ago(0),
     )
     return {(row["license_id"], row["days"]): row["n"] for row in found}
 

@@ -24,9 +24,9 @@ from fernando_telemetry.storage.rows import EVENTS as EVENTS_TABLE
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool
 from fernando_telemetry.storage.statements import load
 from tests.conftest import session_settings
+from tests.integration.ingest.records import now
 from tests.integration.storage.lanes import flush, open_lane
 from tests.integration.storage.retained_rows import (
-    NOW,
     ROWS,
     TABLES,
     add_rows,
@@ -79,13 +79,13 @@ async def test_partitions_past_the_term_are_dropped(
 ) -> None:
     await add_rows(control, connection, table, ALL, [0, 1, 9, 10, 11, 12, 40])
     await put(policies, KIND_OF[table], general=10)
-    would = await cleaner.preview(NOW)
+    would = await cleaner.preview(now())
     assert taken(would, KIND_OF[table]) == {"": (3, 0)}
     assert sum(one.partition_bytes for one in would) > 0
     assert len(await left(connection, table)) == 7 * len(ALL)
-    assert await cleaner.clean_up(NOW) == would
+    assert await cleaner.clean_up(now()) == would
     assert await left(connection, table) == {(who, day) for who in ALL for day in (0, 1, 9, 10)}
-    assert taken(await cleaner.clean_up(NOW), KIND_OF[table]) == {"": (0, 0)}
+    assert taken(await cleaner.clean_up(now()), KIND_OF[table]) == {"": (0, 0)}
     for other in set(TABLES) - {table}:
         assert await left(connection, other) == set()
 
@@ -111,10 +111,10 @@ async def test_each_licence_goes_by_its_own_term(
         SHORT: (0, ROWS * 8),
         LONG: (0, ROWS * 2),
     }
-    would = await cleaner.preview(NOW)
+    would = await cleaner.preview(now())
     assert taken(would, KIND_OF[table]) == gone
     assert len(await left(connection, table)) == len(ALL) * len(days)
-    assert await cleaner.clean_up(NOW) == would
+    assert await cleaner.clean_up(now()) == would
     assert await left(connection, table) == expected
     older_than = {one.license_id: one.older_than for one in would if one.kind == KIND_OF[table]}
     assert older_than == {"": ago(20), SHORT: ago(5), LONG: ago(300)}
@@ -125,7 +125,7 @@ async def test_the_longest_term_of_all_lets_partitions_go(
 ) -> None:
     await add_rows(control, connection, EVENTS, ALL, [1, 30, 100])
     await put(policies, "event", general=20, long=50)
-    results = await cleaner.clean_up(NOW)
+    results = await cleaner.clean_up(now())
     assert taken(results, "event") == {"": (1, 4 * ROWS), LONG: (0, 0)}
     assert await left(connection, EVENTS) == {(who, 1) for who in ALL} | {(LONG, 30)}
 
@@ -134,8 +134,8 @@ async def test_for_ever_is_for_ever(
     cleaner: CleanUp, policies: RetentionPolicies, control: ControlPool, connection: Any
 ) -> None:
     await add_rows(control, connection, EVENTS, ALL, [0, 5_000])
-    assert await cleaner.preview(NOW) == []
-    assert await cleaner.clean_up(NOW) == []
+    assert await cleaner.preview(now()) == []
+    assert await cleaner.clean_up(now()) == []
     assert len(await left(connection, EVENTS)) == 2 * len(ALL)
 
 
@@ -145,7 +145,7 @@ async def test_kpis_go_by_the_end_of_their_period_within_a_month(
     days = list(range(30, 75))
     await add_rows(control, connection, KPIS, ["", LONG], days)
     await put(policies, "business_metric", general=45)
-    await cleaner.clean_up(NOW)
+    await cleaner.clean_up(now())
     assert await left(connection, KPIS) == {
         (who, day) for who in ("", LONG) for day in range(30, 46)
     }
@@ -157,7 +157,7 @@ async def test_samples_whose_series_is_gone_go_by_the_general_term(
     await add_rows(control, connection, "metric_samples", ["", LONG], [30])
     await connection.execute("DELETE FROM metric_series WHERE license_id IS NULL")
     await put(policies, "system_metric", general=20, long=50)
-    await cleaner.clean_up(NOW)
+    await cleaner.clean_up(now())
     assert await connection.fetchval("SELECT count(*) FROM metric_samples") == ROWS
     assert await left(connection, "metric_samples") == {(LONG, 30)}
 
@@ -181,13 +181,13 @@ async def test_a_reader_is_waited_for_a_moment_and_then_passed_over(
     reading = await asyncpg.connect(database)
     await reading.execute(f"BEGIN; SELECT count(*) FROM {EVENTS}")
     with pytest.raises(DatabaseUnavailable, match="2 partitions are being read"):
-        await cleaner.clean_up(NOW)
+        await cleaner.clean_up(now())
     assert await left(connection, EVENTS) == {(who, day) for who in ALL for day in (1, 50)}
     assert await left(connection, "traces") == {(who, 1) for who in ALL}
     assert await reading.fetchval(f"SELECT count(*) FROM {EVENTS}_p{ago(60):%Y%m%d}") == 5 * ROWS
     await reading.execute("COMMIT")
     await reading.close()
-    results = await cleaner.clean_up(NOW)
+    results = await cleaner.clean_up(now())
     assert taken(results, "event") == {"": (2, 0)}
     assert await left(connection, EVENTS) == {(who, 1) for who in ALL}
     assert (
@@ -202,7 +202,7 @@ async def test_a_detached_table_that_was_not_dropped_goes(
     name = f"{EVENTS}_p{ago(50):%Y%m%d}"
     await connection.execute(f"COMMENT ON TABLE {name} IS '{MARK}'")
     await connection.execute(f"ALTER TABLE {EVENTS} DETACH PARTITION {name}")
-    await cleaner.clean_up(NOW)
+    await cleaner.clean_up(now())
     assert await connection.fetchval("SELECT to_regclass($1)", name) is None
 
 
@@ -218,8 +218,8 @@ async def test_one_clean_up_at_a_time(
     await put(policies, "event", general=20)
     holding = await asyncpg.connect(database)
     assert await holding.fetchval(module.sql.try_lock)
-    await cleaner.run(NOW)
-    asked = asyncio.create_task(cleaner.clean_up(NOW))
+    await cleaner.run(now())
+    asked = asyncio.create_task(cleaner.clean_up(now()))
     await asyncio.wait([asked], timeout=1.0)
     assert not asked.done()
     assert len(await left(connection, EVENTS)) == len(ALL)
@@ -239,7 +239,7 @@ async def test_late_rows_go_on_while_rows_of_their_partition_are_deleted(
     await add_rows(control, connection, EVENTS, [SHORT, "other"], [30], rows=2_000)
     await put(policies, "event", general=100, short=10)
     writing = await asyncpg.connect(database)
-    cleaning = asyncio.create_task(cleaner.clean_up(NOW))
+    cleaning = asyncio.create_task(cleaner.clean_up(now()))
     written = 0
     while not cleaning.done():
         await add_rows(control, writing, EVENTS, ["other"], [30], rows=10)
@@ -261,7 +261,7 @@ async def test_what_was_cut_in_the_middle_is_finished_by_the_next(
     monkeypatch.setattr(module, "LEAST_STEP_PAUSE_SECONDS", 0.05)
     await add_rows(control, connection, EVENTS, [SHORT, "other"], [30], rows=2_000)
     await put(policies, "event", general=100, short=10)
-    cleaning = asyncio.create_task(cleaner.clean_up(NOW))
+    cleaning = asyncio.create_task(cleaner.clean_up(now()))
     async with asyncio.timeout(30):
         while (await rows_left(connection, EVENTS))[SHORT, 30] == 2_000:
             pass
@@ -270,7 +270,7 @@ async def test_what_was_cut_in_the_middle_is_finished_by_the_next(
     some = (await rows_left(connection, EVENTS)).get((SHORT, 30), 0)
     assert 0 < some < 2_000
     monkeypatch.setattr(module, "LEAST_STEP_PAUSE_SECONDS", 0.0)
-    assert 0 < taken(await cleaner.clean_up(NOW), "event")[SHORT][1] <= some
+    assert 0 < taken(await cleaner.clean_up(now()), "event")[SHORT][1] <= some
     assert await rows_left(connection, EVENTS) == {("other", 30): 2_000}
 
 
@@ -304,12 +304,12 @@ async def test_a_cursor_from_before_goes_on_with_what_is_left(
     connection: Any,
     readers: ReaderPool,
 ) -> None:
-    await known.ensure({EVENTS: [ago(50), NOW]})
+    await known.ensure({EVENTS: [ago(50), now()]})
     await open_lane(connection, 1)
-    for number, times in enumerate(([ago(50)] * 3, [ago(50), NOW], [NOW]), 1):
+    for number, times in enumerate(([ago(50)] * 3, [ago(50), now()], [now()]), 1):
         await flush(connection, 1, number, *times)
     await put(policies, "event", general=20)
-    await cleaner.clean_up(NOW)
+    await cleaner.clean_up(now())
     async with readers.snapshot() as opened:
         reading = await CommittedReading.begin(opened)
         step = await reading.next(Cursor(), max_flushes=10, max_rows=100)
