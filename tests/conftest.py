@@ -108,6 +108,12 @@ async def postgres(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Em
     """The session's PostgreSQL. fsync is off: no test here cuts the power."""
     folder = tmp_path_factory.mktemp("postgres")
     async with EmbeddedPostgres(Settings(data_dir=folder, pg_fsync=False)) as running:
+        connection = await asyncpg.connect(running.dsn)
+        # It comes every some seconds to whichever test is running then: its ANALYZE changes plans,
+        # and its locks are those that summarising and sealing do not wait for.
+        await connection.execute("ALTER SYSTEM SET autovacuum = off")
+        await connection.execute("SELECT pg_reload_conf()")
+        await connection.close()
         yield running
 
 
