@@ -39,6 +39,9 @@ from fernando.telemetry.v1 import (
     TelemetryRecords,
     add_IngestServiceServicer_to_server,
 )
+from fernando_telemetry.workers.held_port import HeldPort
+
+HOST = "127.0.0.1"
 
 
 def duration(seconds: float) -> Duration:
@@ -249,17 +252,18 @@ class ScriptedServer:
 
     def __init__(self) -> None:
         self.ingest = ScriptedIngest()
-        self.port = 0
+        # Held, so that nobody on this machine is given it while the server is away.
+        self._held = HeldPort.take(HOST, 0)
         self._server: grpc.aio.Server | None = None
 
     @property
     def target(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{HOST}:{self._held.port}"
 
     async def start(self) -> None:
-        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
+        self._server = grpc.aio.server(options=(("grpc.so_reuseport", 1),))
         add_IngestServiceServicer_to_server(self.ingest, self._server)
-        self.port = self._server.add_insecure_port(f"127.0.0.1:{self.port}")
+        assert self._server.add_insecure_port(self.target) == self._held.port
         await self._server.start()
 
     async def stop(self) -> None:
@@ -279,3 +283,4 @@ class ScriptedServer:
     ) -> None:
         self.ingest.open_gate.set()
         await self.stop()
+        self._held.release()
