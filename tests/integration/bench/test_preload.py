@@ -25,7 +25,7 @@ async def test_times_end_where_the_load_begins(
     first = base_micros(datetime.now(UTC))
     stream = LoadStream("bench", make_batches(kind, 200, first, pool_bytes=0), 0)
     await stream.open(server.address)
-    await stream.run(time.monotonic() + 0.05)
+    await stream.run(time.monotonic() + 0.5)
     await stream.close()
     own = Server(server.address, database, 0, tmp_path, {})
     stand = Stand(IngestOptions(kind=kind), own, connection, 0.0)

@@ -91,10 +91,10 @@ async def test_stop_does_not_wait_for_clients(make_settings: MakeSettings) -> No
     async with EmbeddedPostgres(make_settings()) as postgres:
         asleep = asyncio.create_task(query(postgres.dsn, "SELECT pg_sleep(600)"))
         count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)'"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await query(postgres.dsn, f"{count} AND pid <> pg_backend_pid()") == 0:
                 await asyncio.sleep(0.01)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             await postgres.stop()
         with pytest.raises(Exception, match=r"terminating connection|closed in the middle"):
             await asleep

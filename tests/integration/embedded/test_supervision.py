@@ -50,7 +50,7 @@ async def test_sessions_that_outlive_their_postmaster_do_not_hold_it_up(
             query(postgres.dsn, "SELECT sum(sqrt(i)) FROM generate_series(1, 1e10::bigint) i")
         )
         active = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active'"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while await query(postgres.dsn, active) != 2:
                 await asyncio.sleep(0.01)
         os.kill(postgres.postmaster_pid, signal.SIGKILL)
@@ -86,6 +86,6 @@ async def test_stop_while_it_is_being_restarted(make_settings: MakeSettings) -> 
     waiting = asyncio.create_task(postgres.wait_failed())
     await asyncio.wait([waiting], timeout=0.3)
     assert not waiting.done()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         await postgres.stop()
     waiting.cancel()

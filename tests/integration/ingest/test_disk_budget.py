@@ -29,6 +29,7 @@ from tests.integration.ingest.ingest_call import (
     ingest_failure,
     request,
 )
+from tests.integration.ingest.locks import DEADLINE_SECONDS
 from tests.integration.ingest.records import event, now
 from tests.integration.transport.failures import expected, summary
 from tests.integration.transport.server_log import ServerLog
@@ -64,7 +65,7 @@ async def _last_problem(channel: aio.Channel) -> str:
 
 
 async def _until_said(channel: aio.Channel, words: str) -> str:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while words not in (said := await _last_problem(channel)):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     return said
@@ -133,7 +134,7 @@ async def test_the_oldest_partitions_go_first_where_that_is_wanted(
         serving(settings.model_copy(update=drop)) as app,
         aio.insecure_channel(app.address) as channel,
     ):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while len(rows := await connection.fetch(left)) > 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             assert {row["event_timestamp"] for row in rows} <= set(days[1:])
@@ -178,7 +179,7 @@ async def test_the_servers_own_metrics_tell_all_of_it(
         request_id = "0b0d4d1c-6c3b-4f0e-9d5f-3a2f3f1d0c11"
         for _ in range(2):
             await ingest(channel, request(event(), event(), event(""), request_id=request_id))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while ingest_service.counters.disk_free_bytes is None:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 

@@ -245,7 +245,7 @@ async def test_a_hello_does_not_starve_behind_overlapping_flushes(
             held_for = sum(await asyncio.gather(*flushes))
     print(f"\nhellos took {[round(seconds * 1000) for seconds in waits]} ms")
     assert held_for > 40
-    assert max(waits) < 5
+    assert max(waits) < DEADLINE_SECONDS
 
 
 HOLDERS = """

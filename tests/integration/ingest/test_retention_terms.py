@@ -14,6 +14,7 @@ from fernando.telemetry import v1
 from fernando_telemetry.settings import Settings
 from tests.conftest import Serving
 from tests.integration.ingest.ingest_call import IngestCall, batch, ingest, request
+from tests.integration.ingest.locks import DEADLINE_SECONDS
 from tests.integration.ingest.records import columns, event, kpi, now, sample, span, stamp
 
 KINDS = v1.RecordKind
@@ -109,7 +110,7 @@ async def test_other_servers_follow_a_change_soon(
         assert (await ingest(other_channel, request(old))).result.accepted_count == 1
         await set_days(channel, KINDS.RECORD_KIND_EVENT, 40)
         assert (await ingest(channel, request(old))).result.rejected_count == 1
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(DEADLINE_SECONDS):
             while not (await ingest(other_channel, request(old))).result.rejected_count:
                 pass
         await set_days(channel, KINDS.RECORD_KIND_EVENT, 0, remove=True)

@@ -27,6 +27,7 @@ from tests.replica import Replica, replica_of
 
 NOT_REACHED = expected(StatusCode.UNAVAILABLE, "COMMIT_TOKEN_NOT_REACHED")
 WAIT_SECONDS = 0.3
+PATIENCE_SECONDS = 20.0
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 # What takes a min_commit_token and answers once.
 READS = (
@@ -185,6 +186,7 @@ async def test_a_token_waits_for_a_replica(reading_replica: aio.Channel, replica
         assert summary(found) == NOT_REACHED, method
         assert found.retry_after_seconds, method
     await replica.resume()
+    await replica.catch_up()
     assert await _listed(reading_replica, second) == _all_show(["old", "young"])
 
 
@@ -201,7 +203,7 @@ async def test_a_read_that_waits_goes_on_when_the_replica_does(
             done, _ = await asyncio.wait([waiting], timeout=0.3)
             assert not done
             await replica.resume()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 assert await waiting == _all_show(["late"])
 
 
@@ -224,12 +226,12 @@ async def test_waiting_reads_leave_the_readers_to_others(
             waiting = [asyncio.create_task(_listed(channel, token)) for _ in range(10)]
             try:
                 for _ in range(20):
-                    async with asyncio.timeout(5):
+                    async with asyncio.timeout(PATIENCE_SECONDS):
                         assert await _listed(channel) == _all_show(["old"])
                 assert not any(task.done() for task in waiting)
             finally:
                 await replica.resume()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(PATIENCE_SECONDS):
                 for found in await asyncio.gather(*waiting):
                     assert found == _all_show(["old", "young"])
 
@@ -271,7 +273,7 @@ async def test_looking_ends_with_the_last_waiter(database: str) -> None:
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     await until(lambda: looking() == 0)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         async with snapshots.opened() as lent:
             assert await lent.fetchval("SELECT 1") == 1
     await pool.close()

@@ -536,7 +536,7 @@ async def test_a_client_that_is_gone_ends_its_query(channel: aio.Channel, connec
 async def test_error_slow_consumer(settings: Any, serving: Any, connection: Any) -> None:
     await many(connection)
     async with (
-        serving(settings.model_copy(update={"export_stall_seconds": 0.3})) as app,
+        serving(settings.model_copy(update={"export_stall_seconds": 2.0})) as app,
         aio.insecure_channel(app.address) as channel,
     ):
         stub: Any = v1.ExportServiceStub(channel)
@@ -549,9 +549,9 @@ async def test_error_slow_consumer(settings: Any, serving: Any, connection: Any)
             await call.code(), await call.details(), await call.trailing_metadata()
         )
         assert (found.code, found.reason) == (StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER")
-        assert found.metadata == {"stall_seconds": "0.3"}
+        assert found.metadata == {"stall_seconds": "2"}
         assert found.retry_after_seconds
-        assert "took nothing for 0.3 s: go on from the last token" in found.message
+        assert "took nothing for 2 s: go on from the last token" in found.message
         rest = await export(channel, EVENT, form=JSON, after_token=[token, *taken][-1])
         assert rest.rows()
 

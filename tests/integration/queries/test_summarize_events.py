@@ -345,7 +345,7 @@ async def test_a_fold_killed_at_any_point_neither_loses_nor_doubles(
         assert folded == 20
         pid = victim.get_server_pid()
         assert await connection.fetchval(BOTH) == await connection.fetchval(raw)
-        await connection.execute("SELECT pg_terminate_backend($1, 5000)", pid)
+        await connection.execute("SELECT pg_terminate_backend($1, 20000)", pid)
         victim.terminate()
         assert await connection.fetchval(BOTH) == await connection.fetchval(raw)
         # And one that is not: half of what is there, in the snapshot of a reader.

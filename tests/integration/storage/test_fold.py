@@ -140,7 +140,7 @@ async def test_a_session_killed_in_mid_statement_changes_nothing(
             while not (pid := await connection.fetchval(BLOCKED, holder.get_server_pid())):
                 pass
         assert await connection.fetchval(rollup.both) == await connection.fetchval(raw) == 400
-        assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+        assert await connection.fetchval("SELECT pg_terminate_backend($1, 20000)", pid)
         with pytest.raises(DatabaseUnavailable):
             await folding
         await holder.close()

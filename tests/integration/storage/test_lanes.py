@@ -18,6 +18,7 @@ from fernando_telemetry.storage.lanes import DeadLanes, OldFlushes
 from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, SessionSettings
 from fernando_telemetry.storage.snapshots import shown
 from tests.conftest import session_settings
+from tests.integration.ingest.locks import DEADLINE_SECONDS
 from tests.integration.storage.lanes import day_partition, flush, open_lane
 
 KEPT_DAYS = 30
@@ -30,7 +31,7 @@ async def _lanes(connection: Any) -> dict[int, int | None]:
 async def _gone(connection: Any, lane: int) -> None:
     """Wait until PostgreSQL has noticed the end of a lane's session."""
     held = "SELECT count(*) FROM pg_locks WHERE classid = 1179603534 AND objid = $1"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while await connection.fetchval(held, lane):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 

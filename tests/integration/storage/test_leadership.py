@@ -71,7 +71,7 @@ async def test_one_leads_and_the_next_takes_over(database: str) -> None:
             assert not other.leadership.is_leader
             assert leader.runs[0].tzinfo is UTC
         if leader is first:
-            await until(lambda: bool(second.runs), 10)
+            await until(lambda: bool(second.runs))
 
 
 async def test_a_lost_session_ends_the_duties_and_is_taken_up_again(
@@ -82,9 +82,9 @@ async def test_a_lost_session_ends_the_duties_and_is_taken_up_again(
         await until(lambda: first.running + second.running == 1)
         for turn in range(1, 4):
             assert await connection.fetchval(KILL)
-            await until(lambda turn=turn: first.ended + second.ended == turn, 10)  # type: ignore[misc]
+            await until(lambda turn=turn: first.ended + second.ended == turn)  # type: ignore[misc]
             # One of them leads again within seconds: the other, or the same in a new session.
-            await until(lambda: first.running + second.running == 1, 10)
+            await until(lambda: first.running + second.running == 1)
 
 
 async def test_a_database_that_is_away_is_waited_for(database: str) -> None:
@@ -131,7 +131,7 @@ async def test_a_run_that_takes_a_moment_comes_to_its_end(database: str) -> None
 
     leadership = Leadership(session_settings(database), [Duty("short", 60, duty)])
     task = asyncio.create_task(leadership.run())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         await begun.wait()
     task.cancel()
     asyncio.get_running_loop().call_soon(may_end.set)

@@ -17,6 +17,7 @@ from fernando_telemetry.storage.oldest_partitions import Kept, OldestPartitions
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.conftest import session_settings
+from tests.integration.ingest.locks import DEADLINE_SECONDS
 
 NOW = datetime.now(UTC)
 EVENTS = "telemetry_events"
@@ -98,7 +99,7 @@ async def test_one_server_at_a_time(
     assert await other.fetchval(dropping.sql.try_lock)
     assert await oldest.drop_one(1, NOW) == Kept("another_server")
     await other.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while not isinstance(await oldest.drop_one(1, NOW), Dropped):  # noqa: ASYNC110 - a poll
             await asyncio.sleep(0.01)
 
@@ -135,7 +136,7 @@ async def test_a_detach_that_was_broken_off_is_finished(
     pending = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhdetachpending"
     assert await connection.fetchval(pending) == name(EVENTS, 20)
     await reading.close()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(DEADLINE_SECONDS):
         while True:
             try:
                 await oldest.finish()

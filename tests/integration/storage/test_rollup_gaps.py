@@ -260,7 +260,7 @@ async def test_a_flush_notes_its_hours_or_is_not_there(
         if "INSERT INTO rollup_gaps" in statement and left:
             left.clear()
             pid = self.get_server_pid()
-            await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+            await connection.fetchval("SELECT pg_terminate_backend($1, 20000)", pid)
         return answer
 
     monkeypatch.setattr(asyncpg.Connection, "execute", killed)
@@ -301,7 +301,7 @@ async def test_closing_that_is_killed_changes_nothing(
             if left:
                 left.clear()
                 pid = opened.get_server_pid()
-                await fetchval(connection, "SELECT pg_terminate_backend($1, 5000)", pid)
+                await fetchval(connection, "SELECT pg_terminate_backend($1, 20000)", pid)
 
         async def killed(self: Any, statement: str, *given: Any, **options: Any) -> Any:
             answer = await execute(self, statement, *given, **options)

@@ -184,7 +184,7 @@ async def test_a_lock_that_is_taken_costs_time_and_nothing_else(
     other = await make_partition(control, END)
     await fill(connection, 100)
     now = LATER + timedelta(hours=1)
-    sealing = sealer(database, control, timeout_seconds=0.3)
+    sealing = sealer(database, control, timeout_seconds=2.0)
     holder = await asyncpg.connect(database)
     async with holder.transaction():
         # A writer that does not end: the build waits for it.

@@ -345,7 +345,7 @@ async def test_a_run_that_is_killed_changes_nothing(
     async with holding(database, lock) as holder:
         running = asyncio.create_task(edges.run(NOW + LATER))
         pid = await blocked_by(connection, holder)
-        assert await connection.fetchval("SELECT pg_terminate_backend($1, 5000)", pid)
+        assert await connection.fetchval("SELECT pg_terminate_backend($1, 20000)", pid)
         with pytest.raises(DatabaseUnavailable):
             await running
     assert await connection.fetch("SELECT * FROM service_edges ORDER BY 1, 2, 3, 4") == rows

@@ -37,6 +37,7 @@ from tests.conftest import Serving
 from tests.integration.transport.failures import Failure, expected, failure, summary
 
 INVALID = StatusCode.INVALID_ARGUMENT
+PATIENCE_SECONDS = 20.0
 
 
 def records() -> TelemetryRecords:
@@ -86,7 +87,7 @@ async def _lock_events(connection: Any) -> Any:
 async def _flush_waits(connection: Any) -> None:
     """Wait until a COPY waits for the lock (partitions are made under another mode)."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not await connection.fetchval(waiting):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
@@ -174,7 +175,7 @@ async def test_error_draining(settings: Settings, serving: Serving, connection: 
         await _flush_waits(connection)
         stopping = asyncio.create_task(app.stop())
         reason = ""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while reason != "DRAINING":
                 call = stub.IngestTelemetry(IngestTelemetryRequest(records=records()), timeout=1)
                 found = await failure(call)
@@ -204,11 +205,13 @@ async def test_error_aggregation_not_applicable(channel: aio.Channel) -> None:
 
 
 async def test_error_query_too_expensive(settings: Settings, serving: Serving) -> None:
-    hasty = settings.model_copy(update={"query_timeout_seconds": 0.2, "lock_timeout_seconds": 10})
+    hasty = settings.model_copy(update={"query_timeout_seconds": 2.0, "lock_timeout_seconds": 20})
     async with serving(hasty) as app, aio.insecure_channel(app.address) as channel:
         blocker = await asyncpg.connect(settings.dsn)
         await blocker.execute("BEGIN; LOCK TABLE telemetry_events IN ACCESS EXCLUSIVE MODE")
         found = await failure(EventServiceStub(channel).ListEvents(listing()))
+        # The lock is gone with the answer, not when the session's end is noticed.
+        await blocker.execute("ROLLBACK")
         await blocker.close()
         wanted = expected(StatusCode.RESOURCE_EXHAUSTED, "QUERY_TOO_EXPENSIVE")
         assert summary(found) == wanted

@@ -27,6 +27,7 @@ from fernando_telemetry.settings import load_settings
 from tests.unit.client.scripted_server import Act, ScriptedServer
 
 QUICK = Backoff(initial_seconds=0.01, maximum_seconds=0.05)
+PATIENCE_SECONDS = 20.0
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def values(server: ScriptedServer, name: str) -> list[float]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         while not condition():  # noqa: ASYNC110 - the server's state has no event
             await asyncio.sleep(0.005)
 
@@ -133,7 +134,7 @@ async def test_stop_does_not_wait_for_the_next_reading(server: ScriptedServer) -
     running = asyncio.create_task(one.run(stop))
     await until(lambda: one.collected_count == 1)
     stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert (await running).reason == "stopped"
     assert values(server, "ticks") == [2.0]
 
@@ -141,7 +142,7 @@ async def test_stop_does_not_wait_for_the_next_reading(server: ScriptedServer) -
 async def test_stop_before_the_first_reading(server: ScriptedServer) -> None:
     stop = asyncio.Event()
     stop.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert (await agent(server, Ticks()).run(stop)).reason == "stopped"
 
 
@@ -149,7 +150,7 @@ async def test_cancel_ends_it_at_once(server: ScriptedServer) -> None:
     running = asyncio.create_task(agent(server, Ticks()).run(asyncio.Event()))
     await until(lambda: values(server, "ticks") != [])
     running.cancel()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         with pytest.raises(asyncio.CancelledError):
             await running
 
@@ -201,7 +202,7 @@ async def test_stop_with_the_server_away_takes_seconds_not_for_ever(
     running = asyncio.create_task(one.run(stop))
     await until(lambda: one.collected_count >= 2)
     stop.set()
-    async with asyncio.timeout(8):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         assert (await running).reason == "stopped"
 
 
@@ -216,7 +217,7 @@ async def test_final_answer_of_the_server_ends_it(
     server: ScriptedServer, code: grpc.StatusCode, error: str, reason: str
 ) -> None:
     server.ingest.script.append(Act(refuse_hello=True, code=code, reason=error))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_SECONDS):
         outcome = await agent(server, Ticks()).run(asyncio.Event())
     assert outcome.reason == reason
     assert error in outcome.detail

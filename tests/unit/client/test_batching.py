@@ -22,7 +22,7 @@ def batches(server: ScriptedServer) -> list[TelemetryRecords]:
 
 
 async def until_stored(server: ScriptedServer, count: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(20):
         while sum(map(count_records, batches(server))) < count:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
 
@@ -96,7 +96,7 @@ async def test_many_callers_wait_for_a_server_that_does_not_acknowledge(
                 await buffer.add(Event(event_name=f"{caller}.{number}"))
 
         callers = [asyncio.create_task(add_some(caller)) for caller in range(20)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             while producer.pending_count < 2 or not server.ingest.received:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
         # Two batches of five went out: the whole of one caller at most.

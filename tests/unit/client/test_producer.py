@@ -20,6 +20,7 @@ from fernando.telemetry.v1 import Event, IngestLimits, MetricColumns, TelemetryR
 from tests.unit.client.scripted_server import Act, ScriptedServer
 
 QUICK = Backoff(initial_seconds=0.01, maximum_seconds=0.05)
+PATIENCE_SECONDS = 20.0
 
 
 def events(*names: str) -> TelemetryRecords:
@@ -31,7 +32,7 @@ def producer(server: ScriptedServer, **options: Any) -> TelemetryProducer:
     return TelemetryProducer(server.target, "test/1", **options)
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = PATIENCE_SECONDS) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - the server's state has no event
             await asyncio.sleep(0.005)
@@ -208,7 +209,7 @@ async def test_failure_nobody_waited_for_is_raised_at_the_end(server: ScriptedSe
 
 async def test_hello_without_answer_is_given_up(server: ScriptedServer) -> None:
     server.ingest.script.append(Act(silent=True))
-    async with producer(server, welcome_timeout_seconds=0.1) as one:
+    async with producer(server, welcome_timeout_seconds=2.0) as one:
         assert (await one.submit(events("a"))).sequences == (1,)
     assert len(server.ingest.hellos) == 2
 
@@ -371,20 +372,18 @@ async def test_close_does_not_wait_for_a_server_that_is_not_needed(
     server: ScriptedServer,
 ) -> None:
     await server.stop()
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    async with producer(server):
+    async with (
+        asyncio.timeout(PATIENCE_SECONDS),
+        producer(server, close_timeout_seconds=3 * PATIENCE_SECONDS),
+    ):
         pass
-    assert loop.time() - started < 1
 
 
 async def test_leaving_by_an_exception_does_not_wait(server: ScriptedServer) -> None:
     server.ingest.open_gate.clear()
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    with pytest.raises(KeyError):
-        await _fail_inside(producer(server))
-    assert loop.time() - started < 5
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        with pytest.raises(KeyError):
+            await _fail_inside(producer(server, close_timeout_seconds=3 * PATIENCE_SECONDS))
 
 
 async def test_channel_of_the_caller_stays_open(server: ScriptedServer) -> None:

@@ -60,11 +60,11 @@ async def test_each_waits_for_what_it_takes(queue: BatchQueue[Batch]) -> None:
     every = asyncio.create_task(queue.wait(small_only=False))
     small = asyncio.create_task(queue.wait(small_only=True))
     put(queue, "A")
-    await asyncio.wait({every}, timeout=5)
+    await asyncio.wait({every}, timeout=20)
     assert every.done()
     assert not small.done()
     put(queue, "a")
-    await asyncio.wait({small}, timeout=5)
+    await asyncio.wait({small}, timeout=20)
     assert small.done()
     take(queue)
     for small_only in (False, True):

@@ -35,7 +35,7 @@ async def test_a_loop_that_ends_or_breaks_is_begun_anew(monkeypatch: pytest.Monk
 
     with capture_logs() as entries:
         task = asyncio.create_task(keep_going("sorting", run, faults))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await goes_on.wait()
         assert faults.counts == {"sorting": 2}
         task.cancel()

@@ -113,18 +113,27 @@ async def test_short_partitions_are_made_a_day_of_spans_ahead(
     await pool.close()
 
 
-async def test_one_partition_does_not_wait_for_many(database: str, connection: Any) -> None:
+async def test_one_partition_does_not_wait_for_many(
+    database: str, connection: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A flush that needs one comes in between while another server makes sixty."""
     pools = [ControlPool(session_settings(database), 1) for _ in range(2)]
     many, one = (Partitions(pool, raw_tables(10)) for pool in pools)
     start = (datetime.now(UTC) - timedelta(days=20)).replace(hour=12, minute=0, second=0)
+    # Its session is open by then, as a server's is.
+    await one.ensure({TABLE: [start - timedelta(hours=2)]})
     before = await names(connection)
+    begun, make = asyncio.Event(), Partitions._make
+
+    async def told(self: Partitions, *given: Any) -> None:
+        await make(self, *given)
+        begun.set()
+
+    monkeypatch.setattr(Partitions, "_make", told)
     making = asyncio.create_task(
         many.ensure({TABLE: [start + timedelta(seconds=10 * n) for n in range(60)]})
     )
-    while not await names(connection) - before:
-        assert not making.done()
-        await asyncio.sleep(0.001)
+    await begun.wait()
     await one.ensure({TABLE: [start - timedelta(hours=1)]})
     assert not making.done()
     await making
