@@ -27,8 +27,9 @@ DECLARE
     kept_from timestamptz;
 BEGIN
     FOR place IN 1 .. cardinality(names) LOOP
-        IF days[place] IS NULL OR days[place] <= 0 THEN
-            RAISE EXCEPTION 'retention of % has to be at least 1 day, not %',
+        -- The most that a policy can have; so many days ago a timestamp is still one.
+        IF days[place] IS NULL OR days[place] NOT BETWEEN 1 AND 36500 THEN
+            RAISE EXCEPTION 'retention of % has to be 1 to 36500 days, not %',
                 names[place], coalesce(days[place]::text, 'NULL')
                 USING ERRCODE = 'invalid_parameter_value';
         END IF;

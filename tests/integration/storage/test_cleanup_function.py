@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from fernando_telemetry.domain.calendar import midnight
+from fernando_telemetry.domain.limits import RETENTION_DAYS
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
 from fernando_telemetry.storage.sessions import ControlPool
 from tests.integration.storage.partition_rows import fill
@@ -122,12 +123,12 @@ async def test_rows_of_a_partition_that_reaches_further_are_deleted(
 
 
 @pytest.mark.parametrize("kind", ["events", "metrics", "traces"])
-@pytest.mark.parametrize("days", ["0", "-1", "NULL"])
-async def test_less_than_a_day_is_refused(
+@pytest.mark.parametrize("days", ["0", "-1", "NULL", str(RETENTION_DAYS + 1), "2147483647"])
+async def test_other_days_than_a_policy_can_have_are_refused(
     control: ControlPool, connection: Any, today: datetime, kind: str, days: str
 ) -> None:
     filled = await fill_days(control, connection, today, 400)
-    with pytest.raises(asyncpg.InvalidParameterValueError, match="at least 1 day"):
+    with pytest.raises(asyncpg.InvalidParameterValueError, match=f"1 to {RETENTION_DAYS} days"):
         await connection.execute(
             f"SELECT * FROM cleanup_old_telemetry_data({kind}_retention_days => {days})"
         )
