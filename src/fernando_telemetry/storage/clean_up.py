@@ -16,8 +16,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -52,6 +52,7 @@ from fernando_telemetry.storage.sessions import (
     Connection,
     SessionSettings,
     connect,
+    session_holding,
     translated,
 )
 from fernando_telemetry.storage.statements import load
@@ -197,15 +198,9 @@ class CleanUp:
         finally:
             connection.terminate()
 
-    @asynccontextmanager
-    async def _alone(self) -> AsyncIterator[Connection | None]:
+    def _alone(self) -> AbstractAsyncContextManager[Connection | None]:
         """Lend a session that may clean up, or None while another one does."""
-        connection = await connect(self._settings)
-        try:
-            with translated():
-                yield connection if await connection.fetchval(sql.try_lock) else None
-        finally:
-            connection.terminate()
+        return session_holding(self._settings, sql.try_lock, sql.unlock)
 
     async def _clean_up(
         self, connection: Connection, now: datetime, *, dry_run: bool = False

@@ -27,6 +27,7 @@ from fernando_telemetry.storage.sessions import (
     Connection,
     SessionSettings,
     connect,
+    session_holding,
     translated,
 )
 from fernando_telemetry.storage.statements import load
@@ -138,15 +139,12 @@ class RawPartitions:
         Raises:
             DatabaseUnavailable: The database does not answer, or a lock was not given in time.
         """
-        connection = await connect(self._settings)
         try:
-            with translated():
-                yield connection if await connection.fetchval(sql.try_lock) else None
+            async with session_holding(self._settings, sql.try_lock, sql.unlock) as connection:
+                yield connection
         except asyncpg.PostgresError as error:
             # A right that is missing, a table that somebody dropped: no reason to end the server.
             raise DatabaseUnavailable("The database refuses the drop.", 2.0) from error
-        finally:
-            connection.terminate()
 
     async def listed(self, connection: Connection) -> list[RawPartition]:
         """List them all, the oldest first."""

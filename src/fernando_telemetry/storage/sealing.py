@@ -17,8 +17,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -34,9 +33,8 @@ from fernando_telemetry.storage.sessions import (
     Connection,
     ControlPool,
     SessionSettings,
-    connect,
     is_passing,
-    translated,
+    session_holding,
 )
 from fernando_telemetry.storage.statements import load
 
@@ -158,9 +156,11 @@ class Sealing:
         due = self._due(passed, now)
         if not due:
             return False
-        async with self._leading() as connection:
+        async with session_holding(self._settings, sql.try_lock, sql.unlock) as connection:
             if connection is None:
                 return False
+            with contextlib.suppress(asyncpg.PostgresError):
+                await connection.execute(sql.notice_lost_client)
             # Another server may just have sealed it.
             still = {partition.oid for partition in await self._unsealed()}
             partition = next((partition for partition in due if partition.oid in still), None)
@@ -207,21 +207,6 @@ class Sealing:
                 known = _Quiet(size, now)
             quiet[row["oid"]] = known
         self._quiet = quiet
-
-    @asynccontextmanager
-    async def _leading(self) -> AsyncIterator[Connection | None]:
-        """Lend a session that leads; None where another does."""
-        connection = await connect(self._settings)
-        try:
-            with translated():
-                with contextlib.suppress(asyncpg.PostgresError):
-                    await connection.execute(sql.notice_lost_client)
-                leads = await connection.fetchval(sql.try_lead)
-                yield connection if leads else None
-                if leads and not connection.is_closed():
-                    await connection.fetchval(sql.stop_leading)
-        finally:
-            connection.terminate()
 
     async def _seal(self, connection: Connection, partition: _Unsealed, now: datetime) -> bool:
         begun = self._clock()

@@ -130,6 +130,34 @@ async def _connect(settings: SessionSettings, **options: Any) -> Connection:
     )
 
 
+@asynccontextmanager
+async def session_holding(
+    settings: SessionSettings, try_lock: str, unlock: str
+) -> AsyncIterator[Connection | None]:
+    """Lend a session of its own that holds an advisory lock, or None while another one does.
+
+    The lock is given back by a statement: PostgreSQL notices some time later that a session has
+    ended, and who asks again before that would be told of another one.
+
+    Args:
+        settings: How the session is opened.
+        try_lock: Takes the lock for the session; tells whether it did.
+        unlock: Gives it back.
+
+    Raises:
+        DatabaseUnavailable: Nothing answers, or the session was lost.
+    """
+    connection = await connect(settings)
+    try:
+        with translated():
+            holds = await connection.fetchval(try_lock)
+            yield connection if holds else None
+            if holds and not connection.is_closed():
+                await connection.fetchval(unlock)
+    finally:
+        connection.terminate()
+
+
 def writing_hosts(dsn: str) -> list[str]:
     """Give the DSNs to try in turn; one where the DSN itself says which host it wants."""
     return [dsn] if "target_session_attrs" in dsn else single_hosts(dsn)

@@ -4,7 +4,8 @@ A file holds blocks: a line `-- name: take_lane`, a purpose line, one line per p
 `-- $1 lane int4`, then the statement. A test prepares every one of them against the migrated
 schema, so a statement that does not fit the schema never ships.
 
-A figure of the domain stands in a statement by its name in braces, such as `{chunk}`.
+A figure of the domain stands in a statement by its name in braces, such as `{chunk}`, and so do the
+numbers of an advisory lock: `{sealing_lock}`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from fernando_telemetry.domain.edge_chunks import CALLERS_AFTER, CALLERS_BEFORE, CHUNK
 from fernando_telemetry.domain.log_histogram import BASE, ZERO_BUCKET
+from fernando_telemetry.storage.advisory_locks import Lock
 
 
 def _minutes(length: timedelta) -> str:
@@ -30,7 +32,7 @@ FIGURES: Final = {
     "chunk": _minutes(CHUNK),
     "chunk_and_callers_after": _minutes(CHUNK + CALLERS_AFTER),
     "callers_before": _minutes(CALLERS_BEFORE),
-}
+} | {lock.figure: lock.arguments for lock in Lock}
 
 
 def parse(text: str) -> dict[str, str]:

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from fernando_telemetry.storage.partitions import Partitions, raw_tables
-from fernando_telemetry.storage.sealing import GROWTH_BYTES, Sealing, WriteLoad
-from fernando_telemetry.storage.sessions import ControlPool
+from fernando_telemetry.storage.sealing import GROWTH_BYTES, Sealing, WriteLoad, sql
+from fernando_telemetry.storage.sessions import ControlPool, session_holding
+from tests.conftest import session_settings
 from tests.integration.storage.partition_rows import (
     PAST,
     TABLE,
@@ -209,7 +210,7 @@ async def test_a_partition_dropped_meanwhile_is_no_error(
     sealing = sealer(database, control)
     unsealed = await sealing._unsealed()
     await connection.execute(f"DROP TABLE {partition}")
-    async with sealing._leading() as session:
+    async with session_holding(session_settings(database), sql.try_lock, sql.unlock) as session:
         assert session is not None
         for one in unsealed:
             if one.name == partition:

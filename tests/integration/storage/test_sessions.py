@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from fernando_telemetry.domain.errors import DatabaseUnavailable
+from fernando_telemetry.storage import dropping
 from fernando_telemetry.storage.hot_partitions import Plan, plan_by
-from fernando_telemetry.storage.sessions import ControlPool, ReaderPool
+from fernando_telemetry.storage.sessions import ControlPool, ReaderPool, session_holding
 from tests.conftest import session_settings
 from tests.integration.ingest.locks import becomes
 
@@ -123,6 +124,18 @@ async def test_a_session_whose_rollback_was_cut_off_is_not_lent_again(
         assert pids[0] != pids[1]
     finally:
         os.kill(pids[0], signal.SIGCONT)
+
+
+async def test_a_lock_is_free_as_soon_as_its_session_is_given_back(database: str) -> None:
+    """PostgreSQL notices the end of a session some time later, when the next one has asked."""
+    settings = session_settings(database)
+    for _ in range(50):
+        async with session_holding(settings, dropping.sql.try_lock, dropping.sql.unlock) as first:
+            assert first is not None
+            async with session_holding(
+                settings, dropping.sql.try_lock, dropping.sql.unlock
+            ) as second:
+                assert second is None
 
 
 async def test_a_statement_alone_is_committed_and_a_lost_session_not_lent_again(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from importlib.resources import files
 
 import pytest
 
+from fernando_telemetry.storage.advisory_locks import LOCK_CLASS
 from fernando_telemetry.storage.migrating import scripts_folder
 from fernando_telemetry.storage.statements import every_statement, parse
 
@@ -17,6 +19,14 @@ def test_a_figure_is_written_out() -> None:
     assert parse(text)["near"].splitlines()[1] == (
         "SELECT '{}', now() - interval '10 minutes', 1.04::float8, -32768;"
     )
+
+
+def test_locks_are_named_so_that_no_two_share_a_number() -> None:
+    text = "-- name: hold\nSELECT pg_advisory_xact_lock({closing_gaps_lock});"
+    assert parse(text)["hold"] == "SELECT pg_advisory_xact_lock(1179603533, 11);\n"
+    folder = files("fernando_telemetry.storage") / "sql"
+    texts = [path.read_text(encoding="utf-8") for path in folder.iterdir()]
+    assert not [text for text in texts if str(LOCK_CLASS) in text]
 
 
 def test_every_figure_is_known() -> None:

@@ -1,6 +1,10 @@
 -- name: try_lock
 -- Lets one server at a time drop partitions of raw tables; held by the session.
-SELECT pg_try_advisory_lock(1179603533, 8);
+SELECT pg_try_advisory_lock({dropping_lock});
+
+-- name: unlock
+-- Lets another session drop at once; this one's end does so a little later.
+SELECT pg_advisory_unlock({dropping_lock});
 
 -- name: partitions
 -- Partitions of the named tables: bounds, size with and without indexes, whether a DETACH was

@@ -1,6 +1,6 @@
 -- name: try_hold_expiry
 -- One server expires at a time; the lock goes with the transaction.
-SELECT pg_try_advisory_xact_lock(1179603533, 7);
+SELECT pg_try_advisory_xact_lock({expiring_requests_lock});
 
 -- name: expire_requests
 -- Forgets the oldest unary requests, a step at a time; gives how many.

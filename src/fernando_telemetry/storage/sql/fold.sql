@@ -1,6 +1,6 @@
 -- name: hold_fold
 -- Lets one fold run at a time; a statement of its own, so that the next one sees what it waited for.
-SELECT pg_advisory_xact_lock(1179603533, 9);
+SELECT pg_advisory_xact_lock({folding_lock});
 
 -- name: delta_partitions
 -- Partitions of deltas: bounds, and whether a DETACH was broken off.
@@ -12,11 +12,11 @@ WHERE i.inhparent = to_regclass($1::text) AND c.relpartbound IS NOT NULL;
 
 -- name: await_fold
 -- Keeps the fold from running until release_fold; waits for one that runs.
-SELECT pg_advisory_lock(1179603533, 9);
+SELECT pg_advisory_lock({folding_lock});
 
 -- name: release_fold
 -- Lets the fold run again.
-SELECT pg_advisory_unlock(1179603533, 9);
+SELECT pg_advisory_unlock({folding_lock});
 
 -- name: age
 -- Seconds since a flush, by the database's clock; 0 for none.

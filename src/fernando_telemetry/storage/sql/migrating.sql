@@ -18,4 +18,4 @@ ON CONFLICT (only_row) DO UPDATE SET idempotent_digest = excluded.idempotent_dig
 
 -- name: try_lock
 -- Takes the migration lock for this session, or gives false at once.
-SELECT pg_try_advisory_lock(1179603533, 1);
+SELECT pg_try_advisory_lock({migrating_lock});

@@ -1,6 +1,6 @@
 -- name: lock
 -- Lets one session at a time look for missing partitions and make them; ends with the transaction.
-SELECT pg_advisory_xact_lock(1179603533, 2);
+SELECT pg_advisory_xact_lock({making_partitions_lock});
 
 -- name: installed_at
 -- When this database was set up: the floor of daily partitions counts from here.

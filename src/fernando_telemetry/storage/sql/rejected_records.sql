@@ -43,7 +43,7 @@ SELECT coalesce(sum(octet_length(record)::int8 + $1::int4), 0)::int8 FROM reject
 
 -- name: try_clean
 -- Lets one server at a time clean; false where another does. Ends with the transaction.
-SELECT pg_try_advisory_xact_lock(1179603533, 5);
+SELECT pg_try_advisory_xact_lock({cleaning_rejected_lock});
 
 -- name: clean
 -- Deletes some of the records rejected before a time, the oldest first, leaving out those that a

@@ -25,7 +25,7 @@ SELECT DISTINCT hour, rollup FROM rollup_gaps ORDER BY hour DESC, rollup;
 
 -- name: hold_gaps
 -- Lets one close gaps at a time; a statement of its own, so that the next one sees what it waited for.
-SELECT pg_advisory_xact_lock(1179603533, 10);
+SELECT pg_advisory_xact_lock({closing_gaps_lock});
 
 -- name: gaps_of_hour
 -- The gaps of an hour: what is to be made up.

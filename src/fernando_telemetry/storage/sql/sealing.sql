@@ -1,10 +1,10 @@
--- name: try_lead
--- Lets one session at a time seal; held until the session ends.
-SELECT pg_try_advisory_lock(1179603533, 3);
+-- name: try_lock
+-- Lets one session at a time seal; held by the session.
+SELECT pg_try_advisory_lock({sealing_lock});
 
--- name: stop_leading
--- Lets another session seal at once; the session's end does so a little later.
-SELECT pg_advisory_unlock(1179603533, 3);
+-- name: unlock
+-- Lets another session seal at once; this one's end does so a little later.
+SELECT pg_advisory_unlock({sealing_lock});
 
 -- name: build_alone
 -- Leaves the other cores to the writers.

@@ -137,4 +137,4 @@ DELETE FROM series_counts WHERE (metric_name, license_id) IN (
 
 -- name: try_expiry
 -- Lets one server at a time delete series; ends with the transaction.
-SELECT pg_try_advisory_xact_lock(1179603533, 6);
+SELECT pg_try_advisory_xact_lock({expiring_series_lock});

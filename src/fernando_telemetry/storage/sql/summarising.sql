@@ -1,6 +1,6 @@
 -- name: try_lead
 -- Lets one session at a time summarise; held until the session ends.
-SELECT pg_try_advisory_lock(1179603533, 4);
+SELECT pg_try_advisory_lock({summarising_lock});
 
 -- name: indexes
 -- BRIN indexes of the partitions that are not sealed yet.
